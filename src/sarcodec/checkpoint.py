@@ -1,0 +1,162 @@
+"""Checkpoints: one safetensors file with weights, entropy tables and a JSON record. No pickle anywhere.
+
+The record stands in the safetensors metadata under ``"sarcodec"``. A checkpoint is identified by the SHA-256 of its
+bytes; a ``.sarc`` file names the model it was made by with the first 16 hex digits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from sarcodec import _version, atomic, entropy, errors, models, radiometry
+
+VERSION = 1
+MAX_BYTES = 2**30
+WEIGHTS, TABLES, STATE = "model.", "entropy.", "state."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model with all that is needed to use it, or to train on.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Architecture.
+    normalizer : Normalizer
+        Fitted on its training images.
+    weights : dict of str to Tensor
+        State of the autoencoder.
+    tables : dict of str to Tensor
+        Entropy coding: see :meth:`sarcodec.entropy.LatentCoder.to_arrays`; empty before calibration.
+    training : dict
+        Training configuration and history (JSON values).
+    metrics : dict
+        What was measured on the validation patches (JSON values).
+    state : dict of str to Tensor
+        Optimiser state, in checkpoints to resume from only.
+    identity : str
+        16 hex digits of the file's SHA-256; ``""`` for one that was never saved.
+    """
+
+    config: models.ModelConfig
+    normalizer: radiometry.Normalizer
+    weights: Mapping[str, torch.Tensor]
+    tables: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    identity: str = ""
+    package_version: str = _version.__version__
+
+    def build(self) -> models.Autoencoder:
+        """Return the autoencoder with these weights, in float32 and evaluation mode."""
+        model = models.build(self.config)
+        try:
+            model.load_state_dict(
+                {name: value.float() if value.is_floating_point() else value for name, value in self.weights.items()}
+            )
+        except RuntimeError as cause:
+            raise errors.FormatError(
+                f"checkpoint: its weights do not fit its architecture {self.config.arch!r} ({cause})"
+            ) from cause
+        return model.eval()
+
+    def coder(self) -> entropy.LatentCoder:
+        """Return the entropy coder; FormatError when the model was never calibrated."""
+        if not self.tables:
+            raise errors.FormatError(
+                "checkpoint: has no entropy tables yet; run 'sarcodec calibrate' with its patch set"
+            )
+        return entropy.LatentCoder.from_arrays({name: value.numpy() for name, value in self.tables.items()})
+
+
+def save(path: str | os.PathLike[str], checkpoint: Checkpoint, *, overwrite: bool = False) -> str:
+    """Write a checkpoint whole or not at all and return its identity; errors as :func:`atomic.output`."""
+    record = {
+        "format": "sarcodec checkpoint",
+        "version": VERSION,
+        "package_version": checkpoint.package_version,
+        "config": checkpoint.config.to_dict(),
+        "normalizer": checkpoint.normalizer.to_dict(),
+        "training": dict(checkpoint.training),
+        "metrics": dict(checkpoint.metrics),
+    }
+    tensors = {
+        prefix + name: value.detach().cpu().contiguous()
+        for prefix, group in (
+            (WEIGHTS, checkpoint.weights),
+            (TABLES, checkpoint.tables),
+            (STATE, checkpoint.state),
+        )
+        for name, value in group.items()
+    }
+    data = safetensors.torch.save(tensors, {"sarcodec": json.dumps(record, sort_keys=True)})
+    atomic.write_bytes(path, data, overwrite=overwrite)
+    return identify(data)
+
+
+def identify(data: bytes) -> str:
+    """Return the identity of a checkpoint's bytes."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def load(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    FormatError
+        When the file is missing, foreign, truncated, altered or of a newer version.
+    """
+    source = Path(path)
+    try:
+        if source.stat().st_size > MAX_BYTES:
+            raise errors.FormatError(f"checkpoint {source}: larger than {MAX_BYTES} bytes; not one of ours")
+        data = source.read_bytes()
+    except OSError as cause:
+        raise errors.FormatError(f"checkpoint {source}: {cause.strerror}") from cause
+    try:
+        record = json.loads(_metadata(data)["sarcodec"])
+        tensors = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, KeyError, ValueError) as cause:
+        raise errors.FormatError(f"checkpoint {source}: not a sarcodec checkpoint, or damaged ({cause})") from cause
+    if record.get("format") != "sarcodec checkpoint" or record.get("version") != VERSION:
+        raise errors.FormatError(
+            f"checkpoint {source}: is {record.get('format')!r} version {record.get('version')!r}; this package "
+            f"reads 'sarcodec checkpoint' version {VERSION}, a newer one needs a newer sarcodec"
+        )
+
+    def group(prefix: str) -> dict[str, torch.Tensor]:
+        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+    return Checkpoint(
+        config=models.ModelConfig.from_dict(record["config"]),
+        normalizer=radiometry.Normalizer.from_dict(record["normalizer"]),
+        weights=group(WEIGHTS),
+        tables=group(TABLES),
+        training=record["training"],
+        metrics=record["metrics"],
+        state=group(STATE),
+        identity=identify(data),
+        package_version=record["package_version"],
+    )
+
+
+def _metadata(data: bytes) -> dict[str, Any]:
+    """Read the string metadata from the JSON header that a safetensors file starts with."""
+    length = int.from_bytes(data[:8], "little")
+    if length > len(data) - 8:
+        raise ValueError("header longer than the file")
+    metadata: dict[str, Any] = json.loads(data[8 : 8 + length])["__metadata__"]
+    return metadata

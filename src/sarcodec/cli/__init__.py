@@ -1,0 +1,51 @@
+"""The command line: thin, one function a command; every error is one line and exit status 2."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import rich
+import rich.markup
+import typer
+from rich.console import Console
+
+from sarcodec import _version, errors
+from sarcodec.cli import coding, learning
+
+app = typer.Typer(
+    name="sarcodec",
+    help="Compress SAR backscatter with learned transforms, and count every byte.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (
+    coding.compress,
+    coding.decompress,
+    coding.info,
+    coding.simulate,
+    learning.prepare,
+    learning.train,
+    learning.calibrate,
+    learning.evaluate,
+    learning.report,
+):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        rich.print(_version.__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; errors of the package are one line on stderr and exit status 2."""
+    try:
+        app()
+    except (errors.SarcodecError, OSError) as problem:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {rich.markup.escape(str(problem))}")
+        raise SystemExit(2) from None

@@ -1,0 +1,167 @@
+"""Commands on files: compress, decompress, info, simulate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import rich.markup
+import typer
+from rich.table import Table
+
+from sarcodec import errors
+from sarcodec.cli import terminal
+
+
+def compress(
+    source: Annotated[str, typer.Argument(help="A raster: intensity, amplitude DN or dB.")],
+    target: Annotated[Path, typer.Argument(help="The .sarc file to write.")],
+    model: terminal.Model = None,
+    quantity: terminal.QuantityName = None,
+    step: Annotated[int, typer.Option(help="Multiplier of the quantisation steps; larger is smaller.")] = 1,
+    tile: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 1024,
+    overwrite: terminal.Overwrite = False,
+    device: terminal.Device = "cpu",
+    precision: terminal.Precision = "auto",
+    quiet: terminal.Quiet = False,
+    as_json: terminal.AsJson = False,
+) -> None:
+    """Compress a raster to a .sarc file."""
+    from sarcodec import codec, container, io, radiometry, scene
+
+    with io.open_raster(source) as raster:
+        pixels = raster.info.count * raster.info.height * raster.info.width
+    with terminal.pixel_bar("compress", pixels, quiet or as_json) as advance:
+        size = scene.compress_file(
+            source,
+            target,
+            scene.open_codec(model, device=device, precision=precision),
+            quantity=radiometry.Quantity.parse(quantity) if quantity else None,
+            options=codec.Options(step, tile),
+            overwrite=overwrite,
+            advance=advance,
+        )
+    with container.Reader(target) as reader:
+        header = reader.header
+    terminal.print_size("compressed", target, size, as_json)
+    for band, record in enumerate(header.bands, 1):
+        if record.clipped > 0.01:
+            terminal.warn(
+                f"band {band}: {100 * record.clipped:.1f} % of the valid pixels lie outside the bounds of the model, "
+                f"{record.vmin:.1f} … {record.vmax:.1f} dB, and are clipped"
+            )
+
+
+def decompress(
+    source: Annotated[Path, typer.Argument(help="A .sarc file.")],
+    target: Annotated[Path, typer.Argument(help="The GeoTIFF to write.")],
+    model: terminal.Model = None,
+    overwrite: terminal.Overwrite = False,
+    device: terminal.Device = "cpu",
+    precision: terminal.Precision = "auto",
+    quiet: terminal.Quiet = False,
+    as_json: terminal.AsJson = False,
+) -> None:
+    """Restore a .sarc file to a GeoTIFF like the one it was made from."""
+    from sarcodec import container, scene
+
+    with container.Reader(source) as reader:
+        bands, height, width = reader.header.shape
+    with terminal.pixel_bar("decompress", bands * height * width, quiet or as_json) as advance:
+        size = scene.decompress_file(
+            source, target, model=model, device=device, precision=precision, overwrite=overwrite, advance=advance
+        )
+    terminal.print_size("restored from", target, size, as_json)
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="A .sarc file, a checkpoint or a patch set.")],
+    as_json: terminal.AsJson = False,
+) -> None:
+    """Say what a .sarc file, a checkpoint or a patch set holds."""
+    record = _describe(path)
+    if as_json:
+        terminal.print_json(record)
+        return
+    table = Table("", str(path), show_header=True, box=None)
+    for key, value in _flat(record):
+        table.add_row(key, rich.markup.escape(value))
+    terminal.say(table)
+
+
+def simulate(
+    target: Annotated[Path, typer.Argument(help="The GeoTIFF to write: linear sigma0, float32, nodata NaN.")],
+    size: Annotated[tuple[int, int], typer.Option(help="Height and width in pixels.")] = (1024, 1024),
+    looks: Annotated[float, typer.Option(help="Equivalent number of looks.")] = 4.4,
+    seed: Annotated[int, typer.Option()] = 0,
+    border: Annotated[bool, typer.Option(help="Slanted no-data borders, as a swath has.")] = True,
+    overwrite: terminal.Overwrite = False,
+) -> None:
+    """Simulate a scene: sea, fields, forest, towns, a river, ships, under correlated speckle."""
+    from sarcodec import io, tiling
+    from sarcodec import simulate as simulating
+
+    scene = simulating.scene(*size, looks=looks, seed=seed, nodata_border=border)
+    raster = io.RasterInfo(
+        count=len(scene.polarisations),
+        height=size[0],
+        width=size[1],
+        dtype="float32",
+        nodata=float("nan"),
+        crs="EPSG:32632",
+        transform=(10.0, 0.0, 500000.0, 0.0, -10.0, 5400000.0),
+        descriptions=scene.polarisations,
+        tags={"UNITS": "sigma0 intensity", "SOURCE": f"simulated by sarcodec, {looks} looks, seed {seed}"},
+    )
+    with io.create_raster(target, raster, overwrite=overwrite) as writer:
+        for band, pixels in enumerate(scene.sigma0):
+            writer.write(band, tiling.Window(0, size[0], 0, size[1]), pixels)
+    terminal.say(f"{target}: {raster.count} bands of {size[0]}×{size[1]} pixels")
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    """Tell what a path is by what it holds, and return its description."""
+    from sarcodec import container, patches
+
+    if path.is_dir():
+        manifest = patches.read_manifest(path)
+        counts = {split: manifest.count(split) for split in ("train", "val")}
+        return {"kind": "patch set", "patches": counts} | manifest.to_dict()
+    try:
+        magic = path.open("rb").read(4)
+    except OSError as cause:
+        raise errors.FormatError(f"{path}: {cause.strerror}") from cause
+    if magic[:2] == b"PK":
+        with container.Reader(path) as reader:
+            bands, height, width = reader.header.shape
+            sizes = reader.sizes()
+            bpp = 8 * sizes["total"] / (bands * height * width)
+            rate = {"bits_per_pixel": bpp, "ratio_to_16_bit": 16 / bpp, "bytes": sizes}
+            return {"kind": "sarc file"} | rate | reader.header.to_dict()
+    from sarcodec import checkpoint
+
+    model = checkpoint.load(path)
+    parameters = sum(value.numel() for value in model.weights.values() if value.is_floating_point())
+    return {
+        "kind": "checkpoint",
+        "identity": model.identity,
+        "package_version": model.package_version,
+        "parameters": parameters,
+        "latent_ratio": model.config.latent_ratio,
+        "config": model.config.to_dict(),
+        "normalizer": model.normalizer.to_dict(),
+        "step_multipliers": sorted(model.coder().tables) if model.tables else [],
+        "training": dict(model.training),
+        "metrics": dict(model.metrics),
+    }
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in record.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and len(str(value)) > 200:
+            yield f"{prefix}{key}", f"{len(value)} entries"
+        else:
+            yield f"{prefix}{key}", f"{value:.5g}" if isinstance(value, float) else str(value)

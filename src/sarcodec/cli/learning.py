@@ -1,0 +1,206 @@
+"""Commands around models: prepare, train, calibrate, evaluate, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from sarcodec import errors
+from sarcodec.cli import terminal
+
+
+def prepare(
+    inputs: Annotated[list[Path], typer.Argument(help="GeoTIFFs, or folders of them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the patch set.")],
+    size: Annotated[int, typer.Option(help="Side of a patch in pixels.")] = 256,
+    stride: Annotated[int, typer.Option(help="Distance between patches in pixels.")] = 128,
+    min_std: Annotated[float, typer.Option(help="Least standard deviation of a patch scaled to [0, 1].")] = 0.02,
+    max_invalid: Annotated[float, typer.Option(help="Largest share of invalid or saturated pixels.")] = 0.01,
+    clip: Annotated[
+        tuple[str, float, float],
+        typer.Option(help="percentile LOW HIGH, sigma BELOW ABOVE, or fixed LOW HIGH (dB)."),
+    ] = ("percentile", 0.01, 99.99),
+    validation: Annotated[
+        list[str] | None, typer.Option(help="Name pattern of validation images; may be given again.")
+    ] = None,
+    quantity: terminal.QuantityName = None,
+    quiet: terminal.Quiet = False,
+) -> None:
+    """Cut GeoTIFFs into a patch set and fit its Normalizer on the training images."""
+    from sarcodec import patches, radiometry
+    from sarcodec import prepare as preparing
+
+    steps = preparing.prepare(
+        inputs,
+        output,
+        patches.PatchConfig(size, stride, min_std, max_invalid),
+        clipping=radiometry.Clipping(*clip),
+        quantity=radiometry.Quantity.parse(quantity) if quantity else None,
+        validation=validation or (),
+    )
+    with terminal.bar("{task.fields[note]}", quiet) as progress:
+        task = progress.add_task("prepare", note="")
+        for step in steps:
+            total = 2 * step.images
+            done = step.done + (step.images if step.stage == "cut" else 0)
+            rate = step.megapixels / max(progress.tasks[task].elapsed or 0, 1e-9)
+            note = f"{step.stage} {step.image} · {step.patches} patches · {rate:.0f} Mpx/s"
+            progress.update(task, total=total, completed=done, note=note)
+    manifest = patches.read_manifest(output)
+    terminal.say(f"{output}: {manifest.count('train')} training and {manifest.count('val')} validation patches")
+
+
+def train(
+    patch_set: Annotated[Path | None, typer.Argument(help="A patch set; not needed with --resume.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="A run to continue; its settings stand.")] = None,
+    arch: Annotated[str, typer.Option(help="Architecture.")] = "plain",
+    latent_channels: Annotated[int, typer.Option(help="Channels of the bottleneck.")] = 16,
+    base_channels: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
+    loss: Annotated[str, typer.Option(help="balanced, ssim-heavy, mse-heavy or mse.")] = "balanced",
+    loss_weights: Annotated[
+        tuple[float, float] | None, typer.Option(help="Weights of MSE and of 1 − SSIM, instead of --loss.")
+    ] = None,
+    epochs: Annotated[int, typer.Option()] = 200,
+    batch_size: Annotated[int, typer.Option()] = 8,
+    learning_rate: Annotated[float, typer.Option()] = 1e-4,
+    optimizer: Annotated[str, typer.Option(help="adam or adamw.")] = "adam",
+    weight_decay: Annotated[float, typer.Option()] = 0.0,
+    schedule: Annotated[str, typer.Option(help="cosine, plateau or constant.")] = "cosine",
+    warmup_steps: Annotated[int, typer.Option()] = 200,
+    clip_norm: Annotated[float, typer.Option(help="Largest gradient norm.")] = 1.0,
+    patience: Annotated[int, typer.Option(help="Stop after so many epochs without progress; 0: never.")] = 0,
+    precision: Annotated[str, typer.Option(help="bfloat16 or float32.")] = "bfloat16",
+    seed: Annotated[int, typer.Option()] = 0,
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard logs into the run.")] = True,
+    device: terminal.Device = "cpu",
+    quiet: terminal.Quiet = False,
+) -> None:
+    """Train an autoencoder on a patch set, or continue a run exactly where it stopped."""
+    from sarcodec import losses, models, training
+
+    if resume is not None:
+        folder, steps = resume, training.resume(resume, device)
+    else:
+        if patch_set is None or output is None:
+            raise errors.InputError("train: pass a patch set and --output RUN, or --resume RUN")
+        if loss not in losses.PRESETS:
+            raise errors.InputError(f"loss: got {loss!r}; pass one of {', '.join(losses.PRESETS)}")
+        config = training.TrainConfig(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            weight_decay=weight_decay,
+            schedule=schedule,
+            warmup_steps=warmup_steps,
+            clip_norm=clip_norm,
+            patience=patience,
+            loss=losses.LossWeights(*loss_weights) if loss_weights else losses.PRESETS[loss],
+            precision=precision,
+            seed=seed,
+            tensorboard=tensorboard,
+        )
+        model = models.ModelConfig(arch=arch, latent_channels=latent_channels, base_channels=base_channels)
+        folder, steps = output, training.start(output, patch_set, model, config, device)
+    with terminal.bar("{task.fields[note]}", quiet) as progress:
+        task = progress.add_task("train", note="")
+        for step in steps:
+            note = (
+                f"epoch {step.epoch}/{step.epochs} · loss {step.loss:.4f} · PSNR {step.psnr:.2f} dB · "
+                f"{step.patches_per_second:.1f} patches/s"
+            )
+            progress.update(task, total=step.steps, completed=step.step, note=note)
+            if step.val is not None:
+                progress.console.print(
+                    f"epoch {step.epoch}: validation loss {step.val['loss']:.4f}, PSNR {step.val['psnr']:.2f} dB "
+                    f"on [0, 1], RMSE {step.val['rmse_db']:.3f} dB"
+                )
+    terminal.say(f"{folder / 'best.ckpt'}: best checkpoint, calibrated")
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="A checkpoint; it is changed in place.")],
+    patch_set: Annotated[Path, typer.Argument(help="The patch set it was trained on.")],
+    loss_limit: Annotated[float, typer.Option(help="Largest loss of PSNR by quantisation, in dB.")] = 0.09,
+) -> None:
+    """Fit quantisation steps and entropy tables of a checkpoint on its training patches."""
+    from sarcodec import training
+
+    identity = training.calibrate(model, patch_set, loss_limit_db=loss_limit)
+    terminal.say(f"{model}: calibrated, now model {identity}")
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A checkpoint, or the name of a shipped model.")],
+    images: Annotated[list[Path], typer.Argument(help="GeoTIFFs, or folders of them.")],
+    steps: Annotated[list[int] | None, typer.Option("--step", help="Step multiplier; may be given again.")] = None,
+    peers: Annotated[bool, typer.Option(help="JPEG 2000 and JPEG XL at the same bytes beside it.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the rows as CSV or JSON.")] = None,
+    overwrite: terminal.Overwrite = False,
+    as_json: terminal.AsJson = False,
+    quiet: terminal.Quiet = False,
+) -> None:
+    """Measure a model on images: every band to a real file and back, all metrics, and the bytes."""
+    from sarcodec import evaluation
+
+    rows = []
+    with terminal.bar("{task.fields[note]}", quiet or as_json) as progress:
+        task = progress.add_task("evaluate", note="", total=None)
+        for row in evaluation.evaluate(model, images, steps=steps or [1], with_peers=peers):
+            rows.append(row)
+            progress.update(task, advance=1, note=f"{row.image} {row.band} · {row.codec}")
+    if output is not None:
+        evaluation.write_rows(output, rows, overwrite=overwrite)
+    if as_json:
+        terminal.print_json([row.to_dict() for row in rows])
+        return
+    terminal.say(_evaluation_table(rows + evaluation.means(rows)))
+
+
+def report(
+    original: Annotated[Path, typer.Argument(help="The raster that was compressed.")],
+    compressed: Annotated[Path, typer.Argument(help="Its .sarc file.")],
+    target: Annotated[Path, typer.Argument(help="The HTML file to write.")],
+    restored: Annotated[Path | None, typer.Option(help="The restored GeoTIFF, to save decoding again.")] = None,
+    model: terminal.Model = None,
+    overwrite: terminal.Overwrite = False,
+    as_json: terminal.AsJson = False,
+) -> None:
+    """Compare an original with its .sarc file on one self-contained HTML page."""
+    from sarcodec import metrics
+    from sarcodec import report as reporting
+
+    measured = reporting.write_report(
+        original, compressed, target, restored=restored, model=model, overwrite=overwrite
+    )
+    if as_json:
+        terminal.print_json({band: values.to_dict() for band, values in measured.items()})
+        return
+    table = Table("metric", *measured, title=f"{compressed} against {original}")
+    columns = [values.to_dict() for values in measured.values()]
+    for name in columns[0]:
+        marks = [f" ({metrics.grade(name, c[name])})" if name in metrics.TARGETS else "" for c in columns]
+        table.add_row(name, *(f"{c[name]:.4g}{mark}" for c, mark in zip(columns, marks, strict=True)))
+    terminal.say(table)
+    terminal.say(f"{target}: report written")
+
+
+def _evaluation_table(rows: list[Any]) -> Table:
+    columns = ("psnr_db", "ssim", "enl_ratio", "epi", "gradient_correlation", "bias_median_abs_db", "water_iou")
+    table = Table("image", "band", "codec", "step", "bpp", "ratio", *columns)
+    for row in rows:
+        values = row.metrics.to_dict()
+        table.add_row(
+            row.image,
+            row.band,
+            row.codec,
+            str(row.step),
+            f"{row.bits_per_pixel:.3f}",
+            f"{row.ratio:.1f}",
+            *(f"{values[name]:.3f}" for name in columns),
+        )
+    return table

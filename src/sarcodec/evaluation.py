@@ -1,0 +1,174 @@
+"""Evaluation: every band of every image to a real file and back, measured, with peers at the same bytes beside it."""
+
+from __future__ import annotations
+
+import csv
+import io as text_io
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sarcodec import atomic, baselines, codec, container, errors, io, metrics, prepare, radiometry, scene, tiling
+
+
+@dataclass(frozen=True)
+class Row:
+    """One band of one image by one codec: its real bytes and its quality."""
+
+    image: str
+    band: str
+    codec: str
+    step: int
+    bytes: int
+    bits_per_pixel: float
+    metrics: metrics.Metrics
+
+    @property
+    def ratio(self) -> float:
+        """True compression ratio against 16 bits per pixel."""
+        return 16 / self.bits_per_pixel
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return one flat record of plain values."""
+        record: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "metrics"}
+        return record | {"ratio": self.ratio} | self.metrics.to_dict()
+
+
+def evaluate(
+    model: str | os.PathLike[str],
+    images: Sequence[str | os.PathLike[str]],
+    *,
+    steps: Sequence[int] = (1,),
+    with_peers: bool = False,
+) -> Iterator[Row]:
+    """Compress every band of every image to a file of its own, restore it and measure both.
+
+    Rates are of whole files, one band each (PROTOCOL: each band is one image). Peers get as many bytes as the
+    ``.sarc`` file has; their own count is what they needed of them.
+
+    Parameters
+    ----------
+    model : path or str
+        A calibrated checkpoint, or the name of a shipped model.
+    images : sequence of paths
+        GeoTIFFs, or folders of them.
+    steps : sequence of int
+        Step multipliers to measure.
+    with_peers : bool
+        Whether to measure JPEG 2000 and JPEG XL too; needs the extra ``bench``.
+
+    Yields
+    ------
+    Row
+        By image, band, step and codec.
+
+    Raises
+    ------
+    InputError, FormatError, MissingExtra
+        For unusable images, an unusable model, or missing peers.
+    """
+    coder = scene.open_codec(model)
+    for path in prepare.find_images(images):
+        with io.open_raster(path) as raster, tempfile.TemporaryDirectory() as folder:
+            quantity = radiometry.detect_quantity(raster.sample(0), raster.info.nodata, raster.info.unit_text())
+            for band in range(raster.info.count):
+                for step in steps:
+                    yield from _measure(coder, raster, band, quantity, step, Path(folder), with_peers)
+
+
+def _measure(
+    coder: codec.Codec,
+    raster: io.RasterReader,
+    band: int,
+    quantity: radiometry.Quantity,
+    step: int,
+    folder: Path,
+    with_peers: bool,
+) -> Iterator[Row]:
+    """Measure one band at one step, ours first."""
+    info = one_band(raster.info, band)
+    window = tiling.Window(0, info.height, 0, info.width)
+    pixels = raster.read(band, window)
+    source, packed = folder / "band.tif", folder / "band.sarc"
+    with io.create_raster(source, info, overwrite=True) as writer:
+        writer.write(0, window, pixels)
+    size = scene.compress_file(
+        source, packed, coder, quantity=quantity, options=codec.Options(step=step), overwrite=True
+    )
+    original = radiometry.to_db(pixels, quantity)
+    valid = radiometry.classify(pixels, quantity, info.nodata) == radiometry.Fill.VALID
+    with container.Reader(packed) as reader:
+        strips = [strip for _, strip in coder.restore_rows(reader, 0)]
+    restored = radiometry.to_db(np.concatenate(strips), quantity)
+
+    def row(name: str, used: int, restored_db: npt.NDArray[Any]) -> Row:
+        quality = metrics.evaluate(original, restored_db, valid)
+        label = info.descriptions[0] or str(band + 1)
+        bits = 8 * used / pixels.size
+        return Row(Path(raster.name).stem, label, name, step, used, bits, quality)
+
+    yield row("sarcodec", size.bytes, restored)
+    if with_peers:
+        for name, peer in baselines.PEERS.items():
+            peer_db, used = baselines.restore(peer, original, valid, size.bytes)
+            yield row(name, used, peer_db)
+
+
+def one_band(info: io.RasterInfo, band: int) -> io.RasterInfo:
+    """Describe a single band of a raster as a raster of its own."""
+    return replace(
+        info,
+        count=1,
+        descriptions=info.descriptions[band : band + 1],
+        units=info.units[band : band + 1],
+        band_tags=info.band_tags[band : band + 1],
+    )
+
+
+def means(rows: Sequence[Row]) -> list[Row]:
+    """Average rows over images, for every codec and step; undefined figures are left out of their mean."""
+    averaged = []
+    for name, step in dict.fromkeys((row.codec, row.step) for row in rows):
+        group = [row for row in rows if (row.codec, row.step) == (name, step)]
+        values = {f.name: _nanmean([getattr(row.metrics, f.name) for row in group]) for f in fields(metrics.Metrics)}
+        averaged.append(
+            Row(
+                image="mean",
+                band="",
+                codec=name,
+                step=step,
+                bytes=round(float(np.mean([row.bytes for row in group]))),
+                bits_per_pixel=float(np.mean([row.bits_per_pixel for row in group])),
+                metrics=metrics.Metrics(**{**values, "valid_pixels": round(values["valid_pixels"])}),  # type: ignore[arg-type]
+            )
+        )
+    return averaged
+
+
+def _nanmean(values: Sequence[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def write_rows(path: str | os.PathLike[str], rows: Sequence[Row], *, overwrite: bool = False) -> None:
+    """Write rows and their means as CSV or JSON, by the suffix of ``path``; errors as :func:`atomic.output`."""
+    target = Path(path)
+    records = [row.to_dict() for row in [*rows, *means(rows)]]
+    if target.suffix == ".json":
+        text = json.dumps(records, indent=1) + "\n"
+    elif target.suffix == ".csv":
+        buffer = text_io.StringIO()
+        writer = csv.DictWriter(buffer, records[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in r.items()} for r in records)
+        text = buffer.getvalue()
+    else:
+        raise errors.InputError(f"output: got {target.name!r}; its suffix must be .csv or .json")
+    atomic.write_bytes(target, text.encode(), overwrite=overwrite)

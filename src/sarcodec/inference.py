@@ -1,0 +1,98 @@
+"""Running an autoencoder on windows of any size, as fast as the processor allows."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn.utils import fusion
+
+from sarcodec import errors, models
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class Transform:
+    """An autoencoder for inference: batch norm folded into convolutions, channels last, bfloat16 where it is fast.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        In float32 and evaluation mode.
+    device : str
+        A torch device.
+    precision : str
+        ``"float32"``, ``"bfloat16"`` or ``"auto"``: bfloat16 where the processor has instructions for it.
+
+    Attributes
+    ----------
+    stride : int
+        Pixels per latent position.
+    margin : int
+        Pixels of context that a window needs on every side, a multiple of the stride.
+    """
+
+    def __init__(self, model: models.Autoencoder, *, device: str = "cpu", precision: str = "auto") -> None:
+        if precision not in ("auto", "float32", "bfloat16"):
+            raise errors.InputError(f"precision: got {precision!r}; pass auto, float32 or bfloat16")
+        self.bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
+        self.device = device
+        self.stride = model.config.stride
+        self.margin = model.margin * model.config.stride
+        model.encoder, model.decoder = fold_batch_norm(model.encoder), fold_batch_norm(model.decoder)
+        self._model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    def encode(self, scaled: FloatArray) -> FloatArray:
+        """Encode a window.
+
+        Parameters
+        ----------
+        scaled : ndarray of float32
+            (h, w) in [0, 1], any size from 1×1; sides are filled up to multiples of the stride by repeating the
+            last row and column.
+
+        Returns
+        -------
+        ndarray of float32
+            Latent (C, ceil(h/stride), ceil(w/stride)).
+        """
+        filled = np.pad(scaled, [(0, -side % self.stride) for side in scaled.shape], mode="edge")
+        latent: FloatArray = self._run(self._model.encode, filled[None, None])[0]
+        return latent
+
+    def decode(self, latent: FloatArray) -> FloatArray:
+        """Decode a latent (C, h, w) to pixels (h·stride, w·stride) in [0, 1], float32."""
+        pixels: FloatArray = self._run(self._model.decode, latent[None])[0, 0]
+        return pixels
+
+    def _run(self, network: object, batch: FloatArray) -> FloatArray:
+        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
+            tensor = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
+            result: FloatArray = network(tensor).cpu().numpy()  # type: ignore[operator]
+        return result
+
+
+def has_bfloat16(device: str) -> bool:
+    """Tell whether the device multiplies bfloat16 in hardware (AVX-512 BF16, AMX, or a GPU that can)."""
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """Return the network with every batch norm that follows a convolution folded into it.
+
+    Walks sequences; (convolution, batch norm) pairs become one convolution, all else stays.
+    """
+    if not isinstance(network, nn.Sequential):
+        return network
+    folded: list[nn.Module] = []
+    for layer in network:
+        convolution = folded[-1] if folded else None
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d):
+            transposed = isinstance(convolution, nn.ConvTranspose2d)
+            folded[-1] = fusion.fuse_conv_bn_eval(convolution, layer, transpose=transposed)
+        else:
+            folded.append(fold_batch_norm(layer))
+    return nn.Sequential(*folded)

@@ -1,0 +1,313 @@
+"""Whole rasters and arrays: files in, files out, in bounded memory; the functions most people call."""
+
+from __future__ import annotations
+
+import io as bytes_io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sarcodec import atomic, checkpoint, codec, container, errors, io, radiometry, tiling
+
+DEFAULT_MODEL = "plain16"
+MODEL_SUFFIX = ".ckpt"
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Size of a compressed file against its pixels."""
+
+    bytes: int
+    bands: int
+    height: int
+    width: int
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """8 × bytes of the whole file / (bands·H·W)."""
+        return 8 * self.bytes / (self.bands * self.height * self.width)
+
+    @property
+    def ratio(self) -> float:
+        """True compression ratio: 16 bits per pixel, as Sentinel-1 GRD stores them, over bits per pixel."""
+        return 16 / self.bits_per_pixel
+
+
+def shipped_models() -> dict[str, Path]:
+    """Checkpoints that come with the package, by name."""
+    folder = Path(str(resources.files("sarcodec.weights")))
+    return {path.stem: path for path in sorted(folder.glob(f"*{MODEL_SUFFIX}"))}
+
+
+def load_model(model: str | os.PathLike[str] | None = None) -> checkpoint.Checkpoint:
+    """Load a checkpoint by path, or a shipped one by name; the default model when none is named."""
+    name = DEFAULT_MODEL if model is None else os.fspath(model)
+    path = Path(name)
+    shipped = shipped_models()
+    if not path.exists() and name in shipped:
+        path = shipped[name]
+    if not path.exists():
+        raise errors.InputError(
+            f"model: {name!r} is neither a checkpoint file nor a shipped model ({', '.join(shipped) or 'none'})"
+        )
+    return checkpoint.load(path)
+
+
+def open_codec(
+    model: str | os.PathLike[str] | None = None, *, device: str = "cpu", precision: str = "auto"
+) -> codec.Codec:
+    """Return a codec for a model named as in :func:`load_model`."""
+    return codec.Codec(load_model(model), device=device, precision=precision)
+
+
+def codec_for(
+    reader: container.Reader,
+    model: str | os.PathLike[str] | None = None,
+    *,
+    device: str = "cpu",
+    precision: str = "auto",
+) -> codec.Codec:
+    """Return the codec that made a file: the given model, else the shipped one of its identity.
+
+    Raises
+    ------
+    ModelMissing
+        When the model that made the file is not installed, or the given one did not make it.
+    """
+    if model is not None:
+        candidates = [load_model(model)]
+    else:
+        candidates = [m for m in map(checkpoint.load, shipped_models().values()) if m.identity == reader.header.model]
+    if not candidates:
+        raise errors.ModelMissing(
+            f"{reader.name}: was made by model {reader.header.model} ({reader.header.architecture}), which is not "
+            "installed here; pass its checkpoint (--model) or install the version of sarcodec that ships it"
+        )
+    found = codec.Codec(candidates[0], device=device, precision=precision)
+    found.check(reader.header)
+    return found
+
+
+def layout_of(
+    source: codec.Source, info: io.RasterInfo, quantity: radiometry.Quantity | None, file_name: str = ""
+) -> codec.Layout:
+    """Describe a source for the codec; detects its quantity when none is given."""
+    if quantity is None:
+        quantity = radiometry.detect_quantity(source.sample(0), info.nodata, info.unit_text())
+    named = io.polarisation_from_text(Path(file_name).stem) if info.count == 1 else ""
+    return codec.Layout(
+        count=info.count,
+        height=info.height,
+        width=info.width,
+        dtype=info.dtype,
+        nodata=info.nodata,
+        quantity=quantity,
+        polarisations=tuple(info.polarisation(band) or named for band in range(info.count)),
+        record=info.to_dict(),
+    )
+
+
+def compress_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    model: codec.Codec,
+    *,
+    quantity: radiometry.Quantity | None = None,
+    options: codec.Options | None = None,
+    overwrite: bool = False,
+    advance: Advance | None = None,
+) -> Size:
+    """Compress a raster to a ``.sarc`` file.
+
+    Parameters
+    ----------
+    source : path
+        Anything GDAL reads: intensity, amplitude DN or dB, any number of bands of one real dtype.
+    target : path
+        The file to write; appears whole or not at all.
+    model : Codec
+        From :func:`open_codec`.
+    quantity : Quantity, optional
+        What the pixels are; detected from tags, dtype and range when not given.
+    options : Options, optional
+        Step multiplier and tile size.
+    overwrite : bool
+        Whether an existing ``target`` may be replaced.
+    advance : callable, optional
+        Called with the number of pixels read after every window.
+
+    Raises
+    ------
+    InputError, FormatError, OutputError
+        For unusable, damaged or ambiguous input, or an output that cannot be written.
+    """
+    with io.open_raster(source) as raster:
+        layout = layout_of(raster, raster.info, quantity, str(source))
+        with atomic.output(target, overwrite=overwrite) as temporary:
+            with container.Writer(temporary) as writer:
+                model.compress(_Counted(raster, advance), layout, writer, options or codec.Options())
+            size = temporary.stat().st_size
+    return Size(size, layout.count, layout.height, layout.width)
+
+
+def decompress_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+    precision: str = "auto",
+    overwrite: bool = False,
+    advance: Advance | None = None,
+) -> Size:
+    """Restore a ``.sarc`` file to a GeoTIFF: the mirror of :func:`compress_file`.
+
+    The quantity, dtype, nodata, invalid pixels, CRS, transform or GCPs, band names and tags are those of the source
+    of the file. ``model`` is needed only for files made by a model that is not shipped.
+
+    Raises
+    ------
+    FormatError, ModelMissing, InputError, OutputError
+        For a damaged file, an unknown model, or an output that cannot be written.
+    """
+    with container.Reader(source) as reader:
+        info = io.RasterInfo.from_dict(reader.header.raster)
+        found = codec_for(reader, model, device=device, precision=precision)
+        with io.create_raster(target, info, overwrite=overwrite) as raster:
+            found.decompress(reader, _CountedSink(raster, advance))
+    return Size(Path(source).stat().st_size, info.count, info.height, info.width)
+
+
+def compress(
+    pixels: npt.NDArray[Any],
+    *,
+    quantity: radiometry.Quantity | str | None = None,
+    nodata: float | None = None,
+    model: str | os.PathLike[str] | codec.Codec | None = None,
+    step: int = 1,
+) -> bytes:
+    """Compress an array to the bytes of a ``.sarc`` file.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        (H, W) or (bands, H, W), real; linear intensity, amplitude DN or dB.
+    quantity : Quantity or str, optional
+        ``"intensity"``, ``"dn"`` or ``"db"``; detected from dtype and range when not given.
+    nodata : float, optional
+        Value of invalid pixels. NaN, infinities and, but for dB, values ≤ 0 are invalid anyway.
+    model : path, str or Codec, optional
+        A checkpoint, a shipped model's name, or a codec; the default model when not given.
+    step : int
+        Multiplier of the model's quantisation steps; larger is smaller and coarser.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    InputError, AmbiguousQuantity
+        For an unusable array, or one whose quantity cannot be told.
+    """
+    cube = np.asarray(pixels)
+    if cube.ndim not in (2, 3) or cube.size == 0 or cube.dtype.kind not in "uif":
+        raise errors.InputError(
+            f"pixels: got {cube.dtype} of shape {cube.shape}; pass real numbers (H, W) or (bands, H, W), not empty"
+        )
+    source = _ArraySource(cube if cube.ndim == 3 else cube[None])
+    count, height, width = source.cube.shape
+    info = io.RasterInfo(count, height, width, str(cube.dtype), nodata, tags={} if cube.ndim == 3 else _FLAT)
+    known = radiometry.Quantity.parse(quantity) if isinstance(quantity, str) else quantity
+    layout = layout_of(source, info, known)
+    coder = model if isinstance(model, codec.Codec) else open_codec(model)
+    buffer = bytes_io.BytesIO()
+    with container.Writer(buffer) as writer:
+        coder.compress(source, layout, writer, codec.Options(step=step))
+    return buffer.getvalue()
+
+
+def decompress(data: bytes, *, model: str | os.PathLike[str] | codec.Codec | None = None) -> npt.NDArray[Any]:
+    """Restore the array that :func:`compress` was given: same shape, dtype and invalid pixels.
+
+    Parameters
+    ----------
+    data : bytes
+        A ``.sarc`` file.
+    model : path, str or Codec, optional
+        Needed only for a model that is not shipped.
+
+    Raises
+    ------
+    FormatError, ModelMissing
+        For damaged bytes or an unknown model.
+    """
+    with container.Reader(bytes_io.BytesIO(data)) as reader:
+        if isinstance(model, codec.Codec):
+            model.check(reader.header)
+        coder = model if isinstance(model, codec.Codec) else codec_for(reader, model)
+        info = io.RasterInfo.from_dict(reader.header.raster)
+        sink = _ArraySink(np.empty(reader.header.shape, info.dtype))
+        coder.decompress(reader, sink)
+    return sink.cube[0] if dict(info.tags) == _FLAT else sink.cube
+
+
+_FLAT = {"SARCODEC_ARRAY": "2-D"}
+
+
+class _ArraySource:
+    def __init__(self, cube: npt.NDArray[Any]) -> None:
+        self.cube = cube
+
+    def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
+        pixels: npt.NDArray[Any] = self.cube[band][window.slices]
+        return pixels
+
+    def sample(self, band: int) -> npt.NDArray[Any]:
+        rows, columns = (-(-side // io.SAMPLE_SIDE) for side in self.cube.shape[1:])
+        thinned: npt.NDArray[Any] = self.cube[band, ::rows, ::columns]
+        return thinned
+
+
+class _ArraySink:
+    def __init__(self, cube: npt.NDArray[Any]) -> None:
+        self.cube = cube
+
+    def write(self, band: int, window: tiling.Window, pixels: npt.NDArray[Any]) -> None:
+        self.cube[band][window.slices] = pixels
+
+
+class _Counted:
+    """A source that reports what is read."""
+
+    def __init__(self, raster: io.RasterReader, advance: Advance | None) -> None:
+        self._raster, self._advance = raster, advance
+
+    def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
+        pixels = self._raster.read(band, window)
+        if self._advance:
+            self._advance(pixels.size)
+        return pixels
+
+    def sample(self, band: int) -> npt.NDArray[Any]:
+        return self._raster.sample(band)
+
+
+class _CountedSink:
+    """A sink that reports what is written."""
+
+    def __init__(self, raster: io.RasterWriter, advance: Advance | None) -> None:
+        self._raster, self._advance = raster, advance
+
+    def write(self, band: int, window: tiling.Window, pixels: npt.NDArray[Any]) -> None:
+        self._raster.write(band, window, pixels)
+        if self._advance:
+            self._advance(pixels.size)

@@ -1,0 +1,167 @@
+"""Tile geometry: the only place where windows are computed; encode and decode both ask it.
+
+An image of H×W pixels is covered by square cores of ``tile`` pixels, cut at the right and lower border. Around each
+core lie two rings: within ``ramp`` pixels of a border between cores two windows are blended, the ``margin`` beyond
+is network context that is thrown away. At image borders there is neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sarcodec import errors
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows ``[top, bottom)`` and columns ``[left, right)`` of an image, in pixels."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of this window in an array of the whole image."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def inside(self, outer: Window) -> tuple[slice, slice]:
+        """Index of this window in an array that covers ``outer``."""
+        return (
+            slice(self.top - outer.top, self.bottom - outer.top),
+            slice(self.left - outer.left, self.right - outer.left),
+        )
+
+    def grow(self, pixels: int, height: int, width: int) -> Window:
+        """Widen by ``pixels`` on every side, cut at the borders of an image of ``height`` × ``width``."""
+        return Window(
+            max(self.top - pixels, 0),
+            min(self.bottom + pixels, height),
+            max(self.left - pixels, 0),
+            min(self.right + pixels, width),
+        )
+
+    def overlaps(self, other: Window) -> bool:
+        """Tell whether the two windows share a pixel."""
+        return (
+            self.top < other.bottom
+            and other.top < self.bottom
+            and self.left < other.right
+            and other.left < self.right
+        )
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: its place in the grid, its core, and the windows to blend and to feed the network."""
+
+    row: int
+    column: int
+    core: Window
+    blend: Window
+    outer: Window
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Tiles over an image.
+
+    Parameters
+    ----------
+    height, width : int
+        Image size in pixels, at least 1.
+    tile : int
+        Side of a core in pixels.
+    ramp : int
+        Half the width of the cosine ramp over a border between cores, in pixels; at most half a tile.
+    margin : int
+        Context beyond the ramp, in pixels.
+    """
+
+    height: int
+    width: int
+    tile: int
+    ramp: int = 0
+    margin: int = 0
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1 or self.tile < 1:
+            raise errors.InputError(
+                f"tile grid: got {self.height}×{self.width} pixels in tiles of {self.tile}; all must be at least 1"
+            )
+        if not 0 <= 2 * self.ramp <= self.tile or self.margin < 0:
+            raise errors.InputError(
+                f"tile grid: got ramp {self.ramp} and margin {self.margin}; "
+                f"ramp must be 0 to half a tile ({self.tile // 2}), margin at least 0"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Number of tile rows."""
+        return -(-self.height // self.tile)
+
+    @property
+    def columns(self) -> int:
+        """Number of tile columns."""
+        return -(-self.width // self.tile)
+
+    def at(self, row: int, column: int) -> Tile:
+        """Return the tile in grid position ``row``, ``column``."""
+        core = Window(
+            row * self.tile,
+            min((row + 1) * self.tile, self.height),
+            column * self.tile,
+            min((column + 1) * self.tile, self.width),
+        )
+        blend = core.grow(self.ramp, self.height, self.width)
+        return Tile(row, column, core, blend, blend.grow(self.margin, self.height, self.width))
+
+    def row_tiles(self, row: int) -> Iterator[Tile]:
+        """Return the tiles of one grid row, left to right."""
+        return (self.at(row, column) for column in range(self.columns))
+
+    def __iter__(self) -> Iterator[Tile]:
+        """Iterate over all tiles, row by row."""
+        return (self.at(row, column) for row in range(self.rows) for column in range(self.columns))
+
+    def weights(self, tile: Tile) -> npt.NDArray[np.float32]:
+        """Blending weights over ``tile.blend``; over all tiles they sum to 1 at every pixel.
+
+        A raised cosine across every border between cores, 1 elsewhere; the product of a vertical and a
+        horizontal profile.
+
+        Returns
+        -------
+        ndarray of float32
+            Shape of ``tile.blend``, in (0, 1].
+        """
+        vertical = self._profile(tile.row, self.rows, tile.core.top, tile.core.bottom, self.height)
+        horizontal = self._profile(tile.column, self.columns, tile.core.left, tile.core.right, self.width)
+        return (vertical[:, None] * horizontal[None, :]).astype(np.float32)
+
+    def _profile(self, index: int, count: int, start: int, stop: int, length: int) -> npt.NDArray[np.float64]:
+        position = np.arange(max(start - self.ramp, 0), min(stop + self.ramp, length)) + 0.5
+        profile = np.ones(position.size)
+        if self.ramp == 0:
+            return profile
+        if index > 0:
+            profile *= _rise(position - start, self.ramp)
+        if index < count - 1:
+            profile *= 1.0 - _rise(position - stop, self.ramp)
+        return profile
+
+
+def _rise(offset: npt.NDArray[np.floating[Any]], ramp: int) -> npt.NDArray[np.floating[Any]]:
+    """Return a raised cosine from 0 at ``-ramp`` to 1 at ``+ramp`` pixels from a border."""
+    return 0.5 + 0.5 * np.sin(np.pi / 2 * np.clip(offset / ramp, -1.0, 1.0))
