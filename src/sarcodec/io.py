@@ -180,7 +180,7 @@ def create_raster(
 ) -> Iterator[RasterWriter]:
     """Create a GeoTIFF described by ``info``; it appears under its name when the block ends without an error.
 
-    BigTIFF when it may pass 4 GiB; tiled when larger than 512 pixels; one band after the other.
+    BigTIFF when it may pass 4 GiB; tiled from 1024 pixels on; one band after the other.
 
     Raises
     ------
@@ -207,8 +207,8 @@ def _create(path: Path, info: RasterInfo) -> rasterio.io.DatasetWriter:
         "interleave": "band",
         "BIGTIFF": "IF_SAFER",
     }
-    if min(info.height, info.width) > 512:
-        profile |= {"tiled": True, "blockxsize": 512, "blockysize": 512}
+    if min(info.height, info.width) >= 1024:
+        profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
     try:
         if info.crs is not None:
             profile["crs"] = rasterio.crs.CRS.from_user_input(info.crs)

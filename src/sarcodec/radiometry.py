@@ -241,7 +241,8 @@ class Bounds:
     def apply(self, db: FloatArray) -> FloatArray:
         """Clip dB to the bounds and scale to [0, 1]; float32 of the same shape, NaN stays NaN."""
         scaled = (np.clip(db, self.vmin, self.vmax) - np.float32(self.vmin)) / np.float32(self.span)
-        return np.minimum(scaled, np.float32(1)).astype(np.float32)  # rounding may leave vmax just above 1
+        scaled = np.minimum(scaled, np.float32(1))  # rounding may have left vmax just above 1
+        return scaled.astype(np.float32)
 
     def invert(self, scaled: FloatArray) -> FloatArray:
         """Scale [0, 1] back to dB; exact to float32 rounding for values that were inside the bounds."""

@@ -1,0 +1,45 @@
+# make demo   everything a newcomer wants to see     make test   every check
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+DATA ?= $(or $(SARCODEC_DATA),../shared/data)
+
+.PHONY: setup demo test train-default results bench clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sarcodec needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup
+	@mkdir -p demo
+	$(BIN)/sarcodec simulate demo/scene.tif --size 1024 1024 --seed 1 --overwrite
+	$(BIN)/sarcodec compress demo/scene.tif demo/scene.sarc --overwrite
+	$(BIN)/sarcodec decompress demo/scene.sarc demo/restored.tif --overwrite
+	$(BIN)/sarcodec report demo/scene.tif demo/scene.sarc demo/report.html --restored demo/restored.tif --overwrite
+	@echo "Open demo/report.html in a browser."
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+# The shipped weights, from the real chips and simulated scenes; see src/sarcodec/weights/MODEL_CARD.md.
+train-default: setup
+	BIN=$(BIN) DATA=$(DATA) bash benchmarks/train_plain16.sh
+
+# The measured tables of README.md and docs/results.
+results: setup
+	$(BIN)/sarcodec evaluate plain16 $(DATA)/test --step 1 --step 2 --step 4 --step 8 --peers \
+		-o docs/results/plain16_test.csv --overwrite
+
+bench: setup
+	$(BIN)/python benchmarks/speed.py -o docs/results/speed.json
+
+clean:
+	rm -rf $(VENV) demo build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,198 @@
+"""Charts: inline SVG drawn by matplotlib without its global state, coloured by the variables of the page."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+from sarcodec import errors, metrics
+from sarcodec.report.pair import FloatArray, Mask, Pair
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_POINTS = 500
+"""Points of each kind in a scatter; more make the page heavy and the cloud a blot."""
+# Charts are drawn in these colours, each then replaced by the page's variable of its name.
+INK, SOFT, RULE, ORIGINAL, RESTORED, ERROR = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f", "#101112"
+VARIABLES = {INK: "ink", SOFT: "soft", RULE: "rule", ORIGINAL: "original", RESTORED: "restored", ERROR: "error"}
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+}
+
+FloatVector = npt.NDArray[np.float64]
+
+
+def require_matplotlib() -> None:
+    """Raise MissingExtra when matplotlib is not installed."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as cause:
+        raise errors.MissingExtra("matplotlib", "report") from cause
+
+
+def histogram(pair: Pair, name: str) -> str:
+    """Draw the distributions of dB of both images, and the clipping bounds where they are in sight."""
+    before, after = pair.original[pair.valid], pair.restored[pair.valid]
+    low, high = np.percentile(np.r_[before, after], [0.1, 99.9])
+    edges = np.linspace(low - 0.5, high + 0.5, 121)
+    percent = [100 * np.histogram(v, edges)[0] / v.size / (edges[1] - edges[0]) for v in (before, after)]
+
+    def draw(axes: Axes) -> None:
+        axes.stairs(percent[0], edges, fill=True, color=ORIGINAL, alpha=0.18)
+        axes.stairs(percent[0], edges, color=ORIGINAL, linewidth=1.6, label="original")
+        axes.stairs(percent[1], edges, color=RESTORED, linewidth=1.6, label="restored")
+        bounds = [v for v in (pair.record.vmin, pair.record.vmax) if edges[0] < v < edges[-1]]
+        for number, bound in enumerate(bounds):
+            axes.axvline(bound, color=SOFT, linestyle=":", label="" if number else "clipping bound")
+        axes.set(xlabel="backscatter (dB)", ylabel="pixels (% per dB)", xlim=(edges[0], edges[-1]))
+        _legend_above(axes)
+
+    return _svg(draw, f"{name}: histograms of original and restored in dB")
+
+
+def looks(pair: Pair, name: str) -> tuple[str, int]:
+    """Draw the ENL of windows, restored over original; returns the chart and the number of windows shown."""
+    before, after = (_window_looks(image, pair.valid) for image in (pair.original, pair.restored))
+    usable = np.isfinite(before) & np.isfinite(after) & (before > 0) & (after > 0)
+    before, after = before[usable], after[usable]
+    best = before >= np.percentile(before, 80) if before.size else np.zeros(0, bool)
+    others, homogeneous = (_thin(np.flatnonzero(kind)) for kind in (~best, best))
+
+    def draw(axes: Axes) -> None:
+        from matplotlib.ticker import FuncFormatter, NullFormatter
+
+        axes.scatter(before[others], after[others], s=5, color=SOFT, alpha=0.45, linewidths=0, label="other windows")
+        axes.scatter(
+            before[homogeneous], after[homogeneous], s=9, color=RESTORED, alpha=0.8, linewidths=0, label="homogeneous"
+        )
+        axes.set(xscale="log", yscale="log", xlabel="ENL of the original", ylabel="ENL of the restored")
+        ends = [min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])]
+        axes.plot(ends, ends, color=INK, linewidth=0.9, linestyle="--", label="equal")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
+        _legend_above(axes)
+
+    if not before.size:
+        return '<p class="soft">No window of 15 × 15 valid pixels.</p>', 0
+    return _svg(draw, f"{name}: ENL of windows, restored over original"), others.size + homogeneous.size
+
+
+def spectrum(pair: Pair, name: str) -> str:
+    """Draw the radially averaged power spectra of both images and of their difference."""
+    if min(pair.valid.shape) < 16:
+        return '<p class="soft">The image is too small for a spectrum.</p>'
+    images = {
+        "original": (pair.original, ORIGINAL, "-"),
+        "restored": (pair.restored, RESTORED, "-"),
+        "error": (pair.restored - pair.original, ERROR, "--"),
+    }
+
+    def draw(axes: Axes) -> None:
+        from matplotlib.ticker import FuncFormatter, NullFormatter
+
+        for label, (image, colour, style) in images.items():
+            frequency, power = radial_spectrum(image, pair.valid)
+            axes.plot(frequency[power > 0], power[power > 0], color=colour, linestyle=style, label=label)
+        axes.set(yscale="log", xlim=(0, 0.5), xlabel="frequency (cycles per pixel)", ylabel="power (dB²)")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        _legend_above(axes)
+
+    return _svg(draw, f"{name}: radially averaged power spectra of original, restored and error")
+
+
+def radial_spectrum(image: FloatArray, valid: Mask) -> tuple[FloatVector, FloatVector]:
+    """Average the power spectrum of an image in dB over rings of equal frequency.
+
+    Parameters
+    ----------
+    image : ndarray of float32
+        (H, W) in dB.
+    valid : ndarray of bool
+        (H, W); invalid pixels take the mean of the valid ones, of which there must be one.
+
+    Returns
+    -------
+    frequency, power : ndarray of float64
+        Centres of the rings in cycles per pixel up to 0.5, and the mean power in dB²; white noise of variance σ² has
+        the power σ² at every frequency. A Hann window keeps the image borders from leaking into all frequencies.
+    """
+    hann = np.outer(*(np.hanning(side + 2)[1:-1] for side in image.shape)).astype(np.float32) * valid
+    centred = np.where(valid, image - image[valid].mean(dtype=np.float64), 0.0).astype(np.float32)
+    power = np.abs(scipy.fft.fft2(centred * hann)) ** 2 / np.sum(hann**2, dtype=np.float64)
+    rows, columns = (np.fft.fftfreq(side) for side in image.shape)
+    rings = min(min(image.shape) // 2, 128)
+    ring = (np.hypot(rows[:, None], columns) * (2 * rings)).astype(np.int32).ravel()
+    total, count = (np.bincount(ring, weights=w, minlength=rings)[:rings] for w in (power.ravel(), None))
+    return (np.arange(rings) + 0.5) / (2 * rings), total / np.maximum(count, 1)
+
+
+def _window_looks(db: FloatArray, valid: Mask) -> FloatVector:
+    """Return the ENL of the windows of :func:`metrics.enl_ratio` that are all valid."""
+    size = metrics.ENL_WINDOW
+    found = []
+    for top in range(0, db.shape[0] - size + 1, size):
+        for left in range(0, db.shape[1] - size + 1, size):
+            area = np.s_[top : top + size, left : left + size]
+            if valid[area].all():
+                found.append(metrics.enl(10.0 ** (db[area].astype(np.float64) / 10.0)))
+    return np.array(found, np.float64)
+
+
+def _thin(index: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    return index[:: -(-max(index.size, 1) // MAX_POINTS)]
+
+
+def _legend_above(axes: Axes) -> None:
+    """Put the legend over the axes, where it can hide no data."""
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, handlelength=1.4, columnspacing=1.2
+    )
+
+
+def _svg(draw: Callable[[Axes], None], label: str) -> str:
+    """Draw one chart and make its SVG part of a page: no metadata, no ids that clash, colours by variable."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": label}):
+        figure = Figure(figsize=(4.3, 3.2), layout="constrained")
+        draw(figure.add_subplot())
+        buffer = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    root, body = text[text.index("<svg") :].split(">", 1)
+    box = re.search(r'viewBox="[\d. ]+"', root)
+    body = re.sub(r"<style.*?</style>|<metadata.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r' id="[A-Za-z0-9]+_\d+"', "", body)
+    for colour, variable in VARIABLES.items():
+        body = body.replace(colour, f"var(--{variable})")
+    return f'<svg class="chart" role="img" aria-label="{html.escape(label)}" {box.group() if box else ""}>{body}'

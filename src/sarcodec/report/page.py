@@ -1,0 +1,264 @@
+"""The HTML: templates filled with what was measured. All text that comes from a file is escaped here."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping
+from importlib import resources
+from string import Template
+
+import numpy as np
+
+from sarcodec import _version, container, metrics, scene, tiling
+from sarcodec.report import charts, pair, pictures
+
+VIEW_SIDE = 768
+"""Largest side of a picture in pixels; with more than two bands less, to keep the page at a few megabytes."""
+MAX_CLIPPED = 0.01
+"""Share of clipped pixels above which the page warns."""
+
+_FIGURES = {
+    "psnr_db": ("PSNR", 2, " dB", "20·log10(30 / RMSE); the peak is 30 dB whatever the image"),
+    "rmse_db": ("RMSE", 3, " dB", "root mean square error; the speckle of a GRD alone deviates by about 2.2 dB"),
+    "ssim": ("SSIM", 4, "", "structural similarity of small windows, 1 is identical"),
+    "ms_ssim": ("MS-SSIM", 4, "", "the same over five scales"),
+    "enl_ratio": ("ENL ratio", 3, "", "looks of restored over original in homogeneous windows; above 1 is smoothed"),
+    "epi": ("Edge preservation", 4, "", "agreement of gradients, not centred: flattered by the mean gradient"),
+    "gradient_correlation": ("Gradient correlation", 4, "", "the centred agreement of gradients, the stricter one"),
+    "bias_db": ("Radiometric bias", 3, " dB", "mean intensity of restored over original"),
+    "bias_median_abs_db": ("Local bias, median", 3, " dB", "size of the bias in 32 × 32 windows"),
+    "bias_p95_abs_db": ("Local bias, 95th percentile", 3, " dB", "the same in the worst windows"),
+    "water_iou": ("Water mask agreement", 4, "", "intersection over union at one threshold, 1 is the same mask"),
+    "bright_target_error_db": ("Bright target error", 3, " dB", "RMSE over the brightest 0.1 % of pixels"),
+    "valid_pixels": ("Valid pixels", 0, "", "pixels compared"),
+}
+_MARKS = {"excellent": "✓✓ excellent", "good": "✓ good", "poor": "✗ poor"}
+_BYTES = {
+    "symbols": "entropy-coded symbols: the image itself",
+    "masks": "validity masks, lossless",
+    "header": "header: georeferencing, tags, model",
+    "structure": "ZIP structure: names, checksums, index",
+}
+
+
+def format_figure(name: str, value: float) -> str:
+    """Format a field of :class:`metrics.Metrics` as the page shows it, with its unit."""
+    _, digits, unit, _ = _FIGURES[name]
+    if math.isnan(value):
+        return "not defined"
+    number = "∞" if math.isinf(value) else f"{value:,.{digits}f}"
+    return number.replace("-", "−") + unit
+
+
+def view_side(bands: int) -> int:
+    """Return the largest side of a picture on a page of so many bands."""
+    return max(160, int(VIEW_SIDE * min(1.0, math.sqrt(2 / bands))))
+
+
+def _fill(template: str, values: Mapping[str, object]) -> str:
+    """Fill a packaged template; the values are HTML already."""
+    path = resources.files("sarcodec").joinpath("templates", template)
+    return Template(path.read_text(encoding="utf-8")).substitute(values)
+
+
+def page(
+    name: str,
+    reader: container.Reader,
+    window: tiling.Window,
+    figures: Mapping[str, metrics.Metrics],
+    sections: list[str],
+) -> str:
+    """Put the page together; ``figures`` are keyed by band name, ``sections`` come from :func:`section`."""
+    header, sizes = reader.header, reader.sizes()
+    count, height, width = header.shape
+    notices = ""
+    if window.shape != (height, width):
+        notices = (
+            f'<p class="notice">The image has {height:,} × {width:,} pixels. Quality is measured and shown for its '
+            f"central {window.shape[0]:,} × {window.shape[1]:,} pixels only; bytes are those of the whole file.</p>"
+        )
+    links = [f'<a href="#band-{number}">{html.escape(band)}</a>' for number, band in enumerate(figures, start=1)]
+    tags = {**header.raster.get("tags", {})}
+    for band, own in zip(figures, header.raster.get("band_tags", ()), strict=False):
+        tags |= {f"{band}: {key}": value for key, value in own.items()}
+    return _fill(
+        "report.html",
+        {
+            "title": html.escape(name),
+            "subtitle": f"{count} band{'s' * (count > 1)} of {height:,} × {width:,} pixels, compressed by "
+            f"{html.escape(header.architecture)} and restored",
+            "notices": notices,
+            "key": _key_figures(scene.Size(sizes["total"], count, height, width), header, figures),
+            "links": "".join(links),
+            "bands": "".join(sections),
+            "bytes": _byte_table(sizes),
+            "facts": _definitions(_facts(header, list(figures))),
+            "tags": _details(f"Tags ({len(tags)})", tags) if tags else "",
+            "version": _version.__version__,
+        },
+    )
+
+
+def _key_figures(size: scene.Size, header: container.Header, figures: Mapping[str, metrics.Metrics]) -> str:
+    latent = header.stride**2 / header.channels
+    cards = [
+        ("Compressed file", f"{size.bytes:,} bytes", "the whole file on disk"),
+        ("Rate", f"{size.bits_per_pixel:.4f} bits per pixel", "8 × bytes over pixels of all bands"),
+        ("True ratio", f"{size.ratio:.2f} : 1", "16 bits, as Sentinel-1 GRD stores a pixel, over bits per pixel"),
+        (
+            "Latent ratio",
+            f"{latent:g}",
+            "pixels per latent value; counts values, not bits: never compare it with a ratio",
+        ),
+    ]
+    for name, found in figures.items():
+        mark = _mark("psnr_db", found.psnr_db)
+        cards.append((f"PSNR {html.escape(name)}", format_figure("psnr_db", found.psnr_db), mark))
+    return "".join(f"<div><dt>{t}</dt><dd>{v}</dd><small>{note}</small></div>" for t, v, note in cards)
+
+
+def _byte_table(sizes: Mapping[str, int]) -> str:
+    bar, rows = "", ""
+    for kind, meaning in _BYTES.items():
+        share = 100 * sizes[kind] / sizes["total"]
+        bar += f'<i class="{kind}" style="width: {share:.3f}%"></i>'
+        rows += (
+            f'<tr><th scope="row"><span class="swatch {kind}"></span>{meaning}</th>'
+            f'<td class="number">{sizes[kind]:,}</td><td class="number">{share:.1f} %</td></tr>'
+        )
+    rows += (
+        f'<tr><th scope="row">whole file</th><td class="number">{sizes["total"]:,}</td>'
+        '<td class="number">100 %</td></tr>'
+    )
+    return (
+        f'<div class="bar" aria-hidden="true">{bar}</div><div class="wide"><table><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _facts(header: container.Header, names: list[str]) -> dict[str, object]:
+    raster = header.raster
+    points = raster.get("gcps", ())
+    facts: dict[str, object] = {
+        "Model": header.model,
+        "Architecture": f"{header.architecture}, stride {header.stride}, {header.channels} latent channels",
+        "Quantity": header.quantity,
+        "Size": f"{header.shape[0]} × {header.shape[1]:,} × {header.shape[2]:,} (bands, rows, columns)",
+        "Pixel type": raster.get("dtype", ""),
+        "Nodata": raster.get("nodata", "none declared"),
+        "CRS": raster.get("crs") or raster.get("gcp_crs") or "none",
+        "Georeferencing": f"{len(points)} ground control points" if points else raster.get("transform", "none"),
+        "Step multiplier": header.step,
+        "Tile": f"{header.tile} pixels",
+        "Written by": f"sarcodec {header.created_by}",
+    }
+    for name, band in zip(names, header.bands, strict=True):
+        facts[f"Clipping of {name}"] = (
+            f"{band.vmin:g} to {band.vmax:g} dB; {100 * band.clipped:.3f} % of the valid pixels clipped"
+        )
+    return facts
+
+
+def _definitions(entries: Mapping[str, object]) -> str:
+    escaped = ((html.escape(str(key)), html.escape(str(value))) for key, value in entries.items())
+    return "".join(f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in escaped)
+
+
+def _details(title: str, entries: Mapping[str, object]) -> str:
+    return f'<details><summary>{title}</summary><dl class="facts">{_definitions(entries)}</dl></details>'
+
+
+def section(name: str, found: pair.Pair, figures: metrics.Metrics, side: int) -> str:
+    """Return the part of the page on one band, with pictures of at most ``side`` pixels."""
+    shown_name = html.escape(name)
+    if not found.valid.any():
+        text = f"<h2>{shown_name}</h2><p>There is no valid pixel to compare.</p>"
+        return f'<section id="band-{found.number}">{text}</section>'
+    error = found.restored - found.original
+    limit = math.ceil(10 * max(float(np.percentile(np.abs(error[found.valid]), 99)), 0.05)) / 10
+    factor = pictures.factor(found.valid.shape, side)
+    shown = error[::factor, ::factor]
+    palette = pictures.diverging()
+    looks, count = charts.looks(found, name)
+    notice = (
+        f'<p class="notice" role="note"><strong>Warning:</strong> {100 * found.record.clipped:.2f} % of the valid '
+        f"pixels lie outside the model's range of {found.record.vmin:g} to {found.record.vmax:g} dB and were "
+        "clipped to it. That error cannot be mended by a finer step.</p>"
+    )
+    return _fill(
+        "band.html",
+        {
+            "number": found.number,
+            "name": shown_name,
+            "notice": notice if found.record.clipped > MAX_CLIPPED else "",
+            "views": _views(name, found, side),
+            "error": pictures.png(pictures.indexed(shown, -limit, limit), palette),
+            **pictures.frame(shown.shape),
+            "limit": f"{limit:.1f}",
+            "gradient": ", ".join(f"rgb({r} {g} {b})" for r, g, b in palette[1::32].tolist()),
+            "range": f"1 % of the pixels err by more than ±{limit:.1f} dB and have the end colours",
+            "thinned": f"Every {factor}th row and column is shown, not an average, which would hide errors."
+            if factor > 1
+            else "",
+            "histogram": charts.histogram(found, name),
+            "looks": looks,
+            "shown": count,
+            "ratio": format_figure("enl_ratio", figures.enl_ratio),
+            "spectrum": charts.spectrum(found, name),
+            "figures": _figure_rows(figures),
+        },
+    )
+
+
+def _figure_rows(figures: metrics.Metrics) -> str:
+    found = figures.to_dict()
+    rows = []
+    for name, (label, _, _, meaning) in _FIGURES.items():
+        value = html.escape(format_figure(name, found[name]))
+        rows.append(
+            f'<tr><th scope="row">{label}<small>{meaning}</small></th><td class="number">{value}</td>'
+            f"<td>{_mark(name, found[name])}</td></tr>"
+        )
+    return "".join(rows)
+
+
+def _mark(name: str, value: float) -> str:
+    """Grade a figure in words, a symbol and a colour; "" for one without a target."""
+    if name not in metrics.TARGETS:
+        return ""
+    limits = {
+        k: f"≥ {low:g}" if math.isinf(high) else f"{low:g}–{high:g}"
+        for k, (low, high) in metrics.TARGETS[name].items()
+    }
+    targets = f"<small>good {limits['good']}, excellent {limits['excellent']}</small>"
+    if math.isnan(value):
+        return targets
+    grade = metrics.grade(name, value)
+    return f'<span class="mark {grade}">{_MARKS[grade]}</span> {targets}'
+
+
+def _views(name: str, found: pair.Pair, side: int) -> str:
+    """Return swipes of the whole window and, where that is thinned, of its centre pixel by pixel."""
+    low, high = (float(v) for v in np.percentile(found.original[found.valid], [2, 98]))
+    high = max(high, low + 0.1)
+    stretch = f"{low:.1f} to {high:.1f} dB, the 2nd to 98th percentile of the original, for both sides"
+    what = f"Drag over the picture or move the control. Grey scale from {stretch}; hatched is nodata. "
+    factor = pictures.factor(found.valid.shape, side)
+    images = [pictures.multilook(image, factor) for image in (found.original, found.restored)]
+    hint = "Look for lost texture, softened edges and vanished bright points."
+    if factor == 1:
+        return _swipe(name, "Original against restored", images, (low, high), what + hint)
+    whole = f"Each pixel is the mean intensity of {factor} × {factor}, which hides speckle: judge it in the centre."
+    core = [pictures.centre(image, side * 2 // 3) for image in (found.original, found.restored)]
+    return _swipe(name, "Original against restored, overview", images, (low, high), what + whole) + _swipe(
+        name, "The centre at full resolution", core, (low, high), what + hint
+    )
+
+
+def _swipe(name: str, heading: str, images: list[pair.FloatArray], stretch: tuple[float, float], caption: str) -> str:
+    original, restored = (pictures.png(pictures.indexed(image, *stretch), pictures.grey()) for image in images)
+    low, high = (f"{value:.1f}".replace("-", "−") for value in stretch)
+    values = {"name": html.escape(name), "heading": heading, "caption": caption, "low": low, "high": high}
+    return _fill(
+        "swipe.html", values | {"original": original, "restored": restored} | pictures.frame(images[0].shape)
+    )

@@ -1,0 +1,75 @@
+"""What is compared: one band of two rasters inside one window, in dB."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sarcodec import container, errors, io, radiometry, tiling
+
+FloatArray = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One band inside the compared window.
+
+    Parameters
+    ----------
+    number : int
+        Band number, from 1.
+    original, restored : ndarray of float32
+        (h, w) in dB, NaN where the original is invalid.
+    valid : ndarray of bool
+        (h, w), of the original.
+    record : Band
+        What the ``.sarc`` header says of the band.
+    """
+
+    number: int
+    original: FloatArray
+    restored: FloatArray
+    valid: Mask
+    record: container.Band
+
+
+def read(
+    before: io.RasterReader, after: io.RasterReader, header: container.Header, band: int, window: tiling.Window
+) -> Pair:
+    """Read a band (0-based) of both rasters; what is valid is told from the original alone."""
+    quantity = radiometry.Quantity.parse(header.quantity)
+    pixels = before.read(band, window)
+    valid = radiometry.classify(pixels, quantity, before.info.nodata) == radiometry.Fill.VALID
+    original, restored = (
+        np.where(valid, radiometry.to_db(values, quantity), np.float32(np.nan))
+        for values in (pixels, after.read(band, window))
+    )
+    return Pair(band + 1, original, restored, valid, header.bands[band])
+
+
+def check_match(header: container.Header, before: io.RasterReader, after: io.RasterReader) -> None:
+    """Raise InputError when the rasters have not the bands and size of the compressed file."""
+    for raster in (before, after):
+        shape = (raster.info.count, raster.info.height, raster.info.width)
+        if shape != header.shape:
+            raise errors.InputError(
+                f"{raster.name}: has bands, rows and columns {shape}, the compressed file {header.shape}; "
+                "pass the files of one image"
+            )
+
+
+def band_names(info: io.RasterInfo) -> list[str]:
+    """Name every band by its description, else its polarisation or number; no name comes twice."""
+    named = [*info.descriptions, *[None] * info.count][: info.count]
+    names = [name or info.polarisation(band) or f"Band {band + 1}" for band, name in enumerate(named)]
+    return [f"{n} (band {i + 1})" if names.count(n) > 1 else n for i, n in enumerate(names)]
+
+
+def central(info: io.RasterInfo, max_side: int) -> tiling.Window:
+    """Return the central window of at most ``max_side`` rows and columns."""
+    height, width = min(info.height, max_side), min(info.width, max_side)
+    top, left = (info.height - height) // 2, (info.width - width) // 2
+    return tiling.Window(top, top + height, left, left + width)

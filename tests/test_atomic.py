@@ -1,0 +1,125 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from sarcodec import atomic, errors
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "out.sarc"
+    path.write_bytes(b"old")
+    return path
+
+
+def test_appears_only_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "out.tif"
+    with atomic.output(target) as temporary:
+        temporary.write_bytes(b"new")
+        assert not target.exists()
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".tif"
+    assert target.read_bytes() == b"new"
+    assert names(tmp_path) == ["out.tif"]
+
+
+def test_overwrite_replaces_whole(old: Path) -> None:
+    with atomic.output(old, overwrite=True) as temporary:
+        temporary.write_bytes(b"newer")
+        assert old.read_bytes() == b"old"
+    assert old.read_bytes() == b"newer"
+
+
+@pytest.mark.parametrize("fault", [ValueError("x"), KeyboardInterrupt(), errors.FormatError("x")])
+def test_an_exception_inside_leaves_the_old_file_and_nothing_else(old: Path, fault: BaseException) -> None:
+    with pytest.raises(type(fault)) as caught, atomic.output(old, overwrite=True) as temporary:
+        temporary.write_bytes(b"half")
+        raise fault
+    assert caught.value is fault
+    assert old.read_bytes() == b"old"
+    assert names(old.parent) == ["out.sarc"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EFBIG, errno.EIO])
+def test_a_system_error_becomes_an_output_error_that_names_the_path(tmp_path: Path, code: int) -> None:
+    target = tmp_path / "out.sarc"
+    with pytest.raises(errors.OutputError) as caught, atomic.output(target) as temporary:
+        temporary.write_bytes(b"half")
+        raise OSError(code, os.strerror(code))
+    assert str(target) in str(caught.value)
+    assert os.strerror(code) in str(caught.value)
+    assert names(tmp_path) == []
+
+
+def test_an_output_error_inside_is_passed_on_as_it_is(tmp_path: Path) -> None:
+    inner = errors.OutputError("inner")
+    with pytest.raises(errors.OutputError) as caught, atomic.output(tmp_path / "a"):
+        raise inner
+    assert caught.value is inner
+
+
+def test_a_block_that_writes_nothing_is_an_output_error(old: Path) -> None:
+    with pytest.raises(errors.OutputError, match="out.sarc"), atomic.output(old, overwrite=True):
+        pass
+    assert old.read_bytes() == b"old"
+
+
+def test_refusals_come_before_the_block_runs(old: Path) -> None:
+    folder = old.parent
+    refused = [
+        (old, False, "exists already; pass overwrite"),
+        (folder / "missing" / "a.sarc", True, "missing does not exist"),
+        (old / "a.sarc", True, "does not exist"),
+        (folder, True, "is a folder"),
+        (Path(os.devnull), True, "is a device"),
+    ]
+    for target, overwrite, reason in refused:
+        with pytest.raises(errors.InputError, match=reason), atomic.output(target, overwrite=overwrite):
+            pytest.fail("the block must not run")
+    assert names(folder) == ["out.sarc"]
+    assert old.read_bytes() == b"old"
+
+
+def test_long_names(tmp_path: Path) -> None:
+    longest = "ä" * 125 + ".tif"
+    atomic.write_bytes(tmp_path / longest, b"x")
+    with pytest.raises(errors.OutputError):
+        atomic.write_bytes(tmp_path / ("a" * 300 + ".tif"), b"x")
+    assert names(tmp_path) == [longest]
+
+
+def test_write_bytes(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    atomic.write_bytes(str(target), b"one")
+    with pytest.raises(errors.InputError, match="exists"):
+        atomic.write_bytes(target, b"two")
+    assert target.read_bytes() == b"one"
+    atomic.write_bytes(target, b"two", overwrite=True)
+    assert target.read_bytes() == b"two"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(errors.OutputError, match="denied"):
+        atomic.write_bytes(tmp_path / "a", b"x")
+
+
+def test_a_full_device(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("/dev/full is a Linux device")
+    with (
+        pytest.raises(errors.OutputError, match="No space left"),
+        atomic.output(tmp_path / "a") as temporary,
+    ):
+        temporary.symlink_to(full)
+        temporary.write_bytes(b"x" * 100)
+    assert names(tmp_path) == []
+    assert full.exists()
