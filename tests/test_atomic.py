@@ -8,7 +8,7 @@ from sarcodec import atomic, errors
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder))
+    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_an_output_error_inside_is_passed_on_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_block_that_writes_nothing_is_an_output_error(old: Path) -> None:
-    with pytest.raises(errors.OutputError, match="out.sarc"), atomic.output(old, overwrite=True):
+    with pytest.raises(errors.OutputError, match=r"out\.sarc"), atomic.output(old, overwrite=True):
         pass
     assert old.read_bytes() == b"old"
 

@@ -30,16 +30,9 @@ def output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
         When the system refuses the write (no space left, no permission). The temporary file is removed.
     """
     target = Path(path)
-    if not target.parent.is_dir():
-        raise errors.InputError(f"output {target}: the folder {target.parent} does not exist; create it first")
-    if target.is_dir():
-        raise errors.InputError(f"output {target}: is a folder; pass the name of a file")
-    if target.exists() and not target.is_file():
-        raise errors.InputError(f"output {target}: is a device, not a file; pass the name of a file")
-    if target.exists() and not overwrite:
-        raise errors.InputError(f"output {target}: exists already; pass overwrite (--overwrite) to replace it")
-    temporary = target.with_name(f".{target.stem[:32]}.{secrets.token_hex(4)}.part{target.suffix}")
+    temporary = target.parent / f".{target.stem[:32]}.{secrets.token_hex(4)}.part{target.suffix}"
     try:
+        _check(target, overwrite)
         yield temporary
         temporary.replace(target)
     except OSError as cause:
@@ -50,6 +43,17 @@ def output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _check(target: Path, overwrite: bool) -> None:
+    if not target.parent.is_dir():
+        raise errors.InputError(f"output {target}: the folder {target.parent} does not exist; create it first")
+    if target.is_dir():
+        raise errors.InputError(f"output {target}: is a folder; pass the name of a file")
+    if target.exists() and not target.is_file():
+        raise errors.InputError(f"output {target}: is a device, not a file; pass the name of a file")
+    if target.exists() and not overwrite:
+        raise errors.InputError(f"output {target}: exists already; pass overwrite (--overwrite) to replace it")
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = False) -> None:

@@ -61,11 +61,14 @@ class Checkpoint:
 
     def build(self) -> models.Autoencoder:
         """Return the autoencoder with these weights, in float32 and evaluation mode."""
-        model = models.build(self.config)
+        with torch.device("meta"):  # a foreign file must not take memory by a large configuration
+            model = models.build(self.config)
+        weights = {
+            name: value.float().clone() if value.is_floating_point() else value.clone()
+            for name, value in self.weights.items()
+        }
         try:
-            model.load_state_dict(
-                {name: value.float() if value.is_floating_point() else value for name, value in self.weights.items()}
-            )
+            model.load_state_dict(weights, assign=True)
         except RuntimeError as cause:
             raise errors.FormatError(
                 f"checkpoint: its weights do not fit its architecture {self.config.arch!r} ({cause})"
@@ -78,7 +81,13 @@ class Checkpoint:
             raise errors.FormatError(
                 "checkpoint: has no entropy tables yet; run 'sarcodec calibrate' with its patch set"
             )
-        return entropy.LatentCoder.from_arrays({name: value.numpy() for name, value in self.tables.items()})
+        coder = entropy.LatentCoder.from_arrays({name: value.numpy() for name, value in self.tables.items()})
+        if coder.steps.size != self.config.latent_channels:
+            raise errors.FormatError(
+                f"checkpoint: its entropy tables are for {coder.steps.size} latent channels, "
+                f"its architecture has {self.config.latent_channels}"
+            )
+        return coder
 
 
 def save(path: str | os.PathLike[str], checkpoint: Checkpoint, *, overwrite: bool = False) -> str:
@@ -128,29 +137,31 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         raise errors.FormatError(f"checkpoint {source}: {cause.strerror}") from cause
     try:
         record = json.loads(_metadata(data)["sarcodec"])
+        if (record["format"], record["version"]) != ("sarcodec checkpoint", VERSION):
+            raise errors.FormatError(
+                f"checkpoint {source}: is {record['format']!r} version {record['version']!r}; this package "
+                f"reads 'sarcodec checkpoint' version {VERSION}, a newer one needs a newer sarcodec"
+            )
         tensors = safetensors.torch.load(data)
-    except (safetensors.SafetensorError, KeyError, ValueError) as cause:
-        raise errors.FormatError(f"checkpoint {source}: not a sarcodec checkpoint, or damaged ({cause})") from cause
-    if record.get("format") != "sarcodec checkpoint" or record.get("version") != VERSION:
-        raise errors.FormatError(
-            f"checkpoint {source}: is {record.get('format')!r} version {record.get('version')!r}; this package "
-            f"reads 'sarcodec checkpoint' version {VERSION}, a newer one needs a newer sarcodec"
+        return Checkpoint(
+            config=models.ModelConfig.from_dict(record["config"]),
+            normalizer=radiometry.Normalizer.from_dict(record["normalizer"]),
+            weights=_group(tensors, WEIGHTS),
+            tables=_group(tensors, TABLES),
+            training=dict(record["training"]),
+            metrics=dict(record["metrics"]),
+            state=_group(tensors, STATE),
+            identity=identify(data),
+            package_version=str(record["package_version"]),
         )
+    except errors.SarcodecError:
+        raise
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RecursionError) as cause:
+        raise errors.FormatError(f"checkpoint {source}: not a sarcodec checkpoint, or damaged ({cause})") from cause
 
-    def group(prefix: str) -> dict[str, torch.Tensor]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-    return Checkpoint(
-        config=models.ModelConfig.from_dict(record["config"]),
-        normalizer=radiometry.Normalizer.from_dict(record["normalizer"]),
-        weights=group(WEIGHTS),
-        tables=group(TABLES),
-        training=record["training"],
-        metrics=record["metrics"],
-        state=group(STATE),
-        identity=identify(data),
-        package_version=record["package_version"],
-    )
+def _group(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _metadata(data: bytes) -> dict[str, Any]:

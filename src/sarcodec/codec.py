@@ -19,6 +19,9 @@ from sarcodec.inference import Transform
 RAMP_STRIDES = 1
 """Half width of the cosine ramp between decoded windows, in latent positions."""
 
+CONVERT_PIXELS = 1 << 20
+"""Most pixels converted from dB at once; the conversion works in float64."""
+
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -134,11 +137,14 @@ class Codec:
         nodata = float(raster["nodata"]) if "nodata" in raster else None
         masks = _MaskRows(reader, band)
         for top, db in self._decoded_rows(reader, band):
-            pixels = radiometry.from_db(db, quantity, raster["dtype"])
-            codes = masks.rows(top, top + len(db))
-            for code in np.unique(codes[codes != radiometry.Fill.VALID]):
-                pixels[codes == code] = radiometry.fill_value(int(code), pixels.dtype, nodata)
-            yield top, pixels
+            rows = max(CONVERT_PIXELS // db.shape[1], 1)
+            for first in range(0, len(db), rows):
+                part = db[first : first + rows]
+                pixels = radiometry.from_db(part, quantity, raster["dtype"])
+                codes = masks.rows(top + first, top + first + len(part))
+                for code in np.unique(codes[codes != radiometry.Fill.VALID]):
+                    pixels[codes == code] = radiometry.fill_value(int(code), pixels.dtype, nodata)
+                yield top + first, pixels
 
     def _decoded_rows(self, reader: container.Reader, band: int) -> Iterator[tuple[int, FloatArray]]:
         """Decode a band to dB, blending windows over the borders of tiles; yields finished rows."""
@@ -218,6 +224,15 @@ def _core_latent(latent: FloatArray, tile: tiling.Tile, stride: int) -> FloatArr
 def latent_shape(shape: tuple[int, int], stride: int) -> tuple[int, int]:
     """Latent positions that cover a window of ``shape`` pixels."""
     return -(-shape[0] // stride), -(-shape[1] // stride)
+
+
+def tiles_with_symbols(reader: container.Reader) -> Iterator[tuple[int, int, int, tuple[int, int]]]:
+    """Yield band, tile row, tile column and latent size (h, w) of every tile of a file that holds symbols."""
+    bands, height, width = reader.header.shape
+    for band in range(bands):
+        for tile in tiling.TileGrid(height, width, reader.header.tile):
+            if container.tile_name(band, tile.row, tile.column) in reader:
+                yield band, tile.row, tile.column, latent_shape(tile.core.shape, reader.header.stride)
 
 
 class _LatentTiles:

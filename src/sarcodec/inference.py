@@ -21,9 +21,14 @@ class Transform:
     model : Autoencoder
         In float32 and evaluation mode.
     device : str
-        A torch device.
+        A torch device, for example ``"cpu"`` or ``"cuda:1"``.
     precision : str
         ``"float32"``, ``"bfloat16"`` or ``"auto"``: bfloat16 where the processor has instructions for it.
+
+    Raises
+    ------
+    InputError
+        For another precision, or a device that does not work here.
 
     Attributes
     ----------
@@ -36,12 +41,12 @@ class Transform:
     def __init__(self, model: models.Autoencoder, *, device: str = "cpu", precision: str = "auto") -> None:
         if precision not in ("auto", "float32", "bfloat16"):
             raise errors.InputError(f"precision: got {precision!r}; pass auto, float32 or bfloat16")
-        self.bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
-        self.device = device
+        self.device = open_device(device)
+        self.bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self.device))
         self.stride = model.config.stride
         self.margin = model.margin * model.config.stride
         model.encoder, model.decoder = fold_batch_norm(model.encoder), fold_batch_norm(model.decoder)
-        self._model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._model = model.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def encode(self, scaled: FloatArray) -> FloatArray:
         """Encode a window.
@@ -67,15 +72,28 @@ class Transform:
         return pixels
 
     def _run(self, network: object, batch: FloatArray) -> FloatArray:
-        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             tensor = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
             result: FloatArray = network(tensor).cpu().numpy()  # type: ignore[operator]
         return result
 
 
-def has_bfloat16(device: str) -> bool:
+def open_device(name: str) -> torch.device:
+    """Return the torch device called ``name``; InputError when there is none that works."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as cause:
+        reason = str(cause).splitlines()[0]
+        raise errors.InputError(
+            f"device: got {name!r}; pass cpu, or cuda where there is a GPU ({reason})"
+        ) from cause
+    return device
+
+
+def has_bfloat16(device: str | torch.device) -> bool:
     """Tell whether the device multiplies bfloat16 in hardware (AVX-512 BF16, AMX, or a GPU that can)."""
-    if device.startswith("cuda"):
+    if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 

@@ -28,6 +28,9 @@ POLARISATIONS = ("VV", "VH", "HH", "HV")
 SAMPLE_SIDE = 1024
 """Rows and columns of the thinned sample that detection looks at."""
 
+CACHE_BYTES = 64 << 20
+"""GDAL's block cache while a raster is open; its default is a share of the machine's memory."""
+
 _REAL_DTYPE = re.compile(r"[<>=|]?(u?int(8|16|32|64)|float(16|32|64|128)|[iuf](1|2|4|8|16))")
 
 
@@ -152,7 +155,7 @@ def open_raster(path: str | os.PathLike[str]) -> Iterator[RasterReader]:
         dataset = _open(path)
     except rasterio.errors.RasterioError as cause:
         raise errors.FormatError(f"raster {path}: cannot be opened ({cause})") from cause
-    with dataset:
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), dataset:
         kinds = {np.dtype(d).kind if "complex_int" not in d else "c" for d in dataset.dtypes}
         if len(set(dataset.dtypes)) != 1 or not kinds <= set("uif"):
             raise errors.FormatError(
@@ -189,7 +192,7 @@ def create_raster(
     """
     with atomic.output(path, overwrite=overwrite) as temporary:
         try:
-            with _create(temporary, info) as dataset:
+            with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), _create(temporary, info) as dataset:
                 yield RasterWriter(dataset)
             _check_written(temporary)
         except rasterio.errors.RasterioError as cause:
@@ -203,13 +206,14 @@ def _create(path: Path, info: RasterInfo) -> rasterio.io.DatasetWriter:
         "height": info.height,
         "width": info.width,
         "dtype": info.dtype,
-        "nodata": info.nodata if info.nodata is None or in_dtype_range(info.nodata, info.dtype) else None,
         "interleave": "band",
         "BIGTIFF": "IF_SAFER",
     }
     if min(info.height, info.width) >= 1024:
         profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
     try:
+        if info.nodata is not None and in_dtype_range(info.nodata, info.dtype):  # else no pixel can have it
+            profile["nodata"] = info.nodata
         if info.crs is not None:
             profile["crs"] = rasterio.crs.CRS.from_user_input(info.crs)
         if info.transform is not None:
@@ -220,7 +224,7 @@ def _create(path: Path, info: RasterInfo) -> rasterio.io.DatasetWriter:
         except BaseException:
             dataset.close()
             raise
-    except (TypeError, ValueError) as cause:
+    except (TypeError, ValueError, KeyError) as cause:
         raise errors.InputError(f"raster: its description cannot be written as a GeoTIFF ({cause})") from cause
     return dataset
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,9 +19,9 @@ class LossWeights:
     ssim: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.mse < 0 or self.ssim < 0 or self.mse + self.ssim <= 0:
+        if not (self.mse >= 0 and self.ssim >= 0 and 0 < self.mse + self.ssim < math.inf):
             raise errors.InputError(
-                f"loss weights: got mse {self.mse} and ssim {self.ssim}; both must be >= 0 and one of them > 0"
+                f"loss weights: got mse {self.mse} and ssim {self.ssim}; both must be finite and >= 0, one > 0"
             )
 
 

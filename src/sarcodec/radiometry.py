@@ -241,8 +241,8 @@ class Bounds:
     def apply(self, db: FloatArray) -> FloatArray:
         """Clip dB to the bounds and scale to [0, 1]; float32 of the same shape, NaN stays NaN."""
         scaled = (np.clip(db, self.vmin, self.vmax) - np.float32(self.vmin)) / np.float32(self.span)
-        scaled = np.minimum(scaled, np.float32(1))  # rounding may have left vmax just above 1
-        return scaled.astype(np.float32)
+        capped: FloatArray = np.minimum(scaled, 1).astype(np.float32)  # rounding may have left vmax just above 1
+        return capped
 
     def invert(self, scaled: FloatArray) -> FloatArray:
         """Scale [0, 1] back to dB; exact to float32 rounding for values that were inside the bounds."""
@@ -331,7 +331,7 @@ class Histogram:
             low, high = self.mean - clipping.low * self.std, self.mean + clipping.high * self.std
         else:
             low, high = self.percentile(clipping.low), self.percentile(clipping.high)
-        if high - low < self.STEP:
+        if high - low < 1.5 * self.STEP:
             low, high = low - self.STEP, high + self.STEP
         return Bounds(round(low, 4), round(high, 4))
 

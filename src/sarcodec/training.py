@@ -8,18 +8,22 @@ to be saved. Needs torch, NumPy, safetensors and pytorch-msssim; no GDAL.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from sarcodec import atomic, calibration, checkpoint, errors, losses, models, patches, runlog
+from sarcodec import atomic, calibration, checkpoint, errors, inference, losses, models, patches, runlog
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
 
 COLLAPSED_SHARE = 0.02
 """An output whose standard deviation is below this share of the original's has collapsed."""
@@ -60,6 +64,9 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise errors.InputError(f"{name}: got {getattr(self, name)}; it must be above 0")
+        for name in ("weight_decay", "warmup_steps", "patience", "seed", "save_minutes"):
+            if not getattr(self, name) >= 0:
+                raise errors.InputError(f"{name}: got {getattr(self, name)}; it must be 0 or more")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -100,6 +107,21 @@ class _Position:
     factor: float = 1.0
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What the loop works on."""
+
+    folder: Path
+    begin: checkpoint.Checkpoint
+    config: TrainConfig
+    at: _Position
+    model: models.Autoencoder
+    optimizer: torch.optim.Optimizer
+    train: patches.PatchSet
+    val: patches.PatchSet
+    device: torch.device
+
+
 def start(
     folder: Path, patch_folder: Path, model: models.ModelConfig, config: TrainConfig, device: str = "cpu"
 ) -> Iterator[Progress]:
@@ -130,15 +152,11 @@ def start(
     """
     if (folder / "run.json").exists():
         raise errors.InputError(f"run {folder}: exists already; continue it with --resume, or name another folder")
-    manifest = patches.read_manifest(patch_folder)
-    torch.manual_seed(config.seed)
-    fresh = checkpoint.Checkpoint(model, manifest.normalizer, models.build(model).state_dict())
+    fresh = _fresh(patch_folder, model, config)
+    _splits(patch_folder, config)
+    inference.open_device(device)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "patches": str(patch_folder.resolve()),
-        "model": model.to_dict(),
-        "training": config.to_dict(),
-    }
+    settings = {"patches": str(patch_folder.resolve()), "model": model.to_dict(), "training": config.to_dict()}
     atomic.write_bytes(folder / "run.json", json.dumps(settings, indent=1).encode())
     return _train(folder, patch_folder, fresh, config, _Position(), device)
 
@@ -150,13 +168,32 @@ def resume(folder: Path, device: str = "cpu") -> Iterator[Progress]:
         config = TrainConfig.from_dict(settings["training"])
         model = models.ModelConfig.from_dict(settings["model"])
         patch_folder = Path(settings["patches"])
-    except (OSError, ValueError, KeyError) as cause:
+    except (OSError, ValueError, KeyError, TypeError) as cause:
         raise errors.FormatError(f"run {folder}: has no readable run.json to resume ({cause})") from cause
     if not (folder / "last.ckpt").exists():
-        (folder / "run.json").unlink()
-        return start(folder, patch_folder, model, config, device)
+        return _train(folder, patch_folder, _fresh(patch_folder, model, config), config, _Position(), device)
     last = checkpoint.load(folder / "last.ckpt")
-    return _train(folder, patch_folder, last, config, _Position(**last.training["position"]), device)
+    try:
+        at = _Position(**last.training["position"])
+    except (KeyError, TypeError) as cause:
+        raise errors.FormatError(f"run {folder}: its last.ckpt is none to resume from ({cause})") from cause
+    return _train(folder, patch_folder, last, config, at, device)
+
+
+def _fresh(patch_folder: Path, model: models.ModelConfig, config: TrainConfig) -> checkpoint.Checkpoint:
+    torch.manual_seed(config.seed)
+    normalizer = patches.read_manifest(patch_folder).normalizer
+    return checkpoint.Checkpoint(model, normalizer, models.build(model).state_dict())
+
+
+def _splits(patch_folder: Path, config: TrainConfig) -> tuple[patches.PatchSet, patches.PatchSet]:
+    train, val = patches.PatchSet(patch_folder, "train"), patches.PatchSet(patch_folder, "val")
+    if len(train) < config.batch_size or len(val) == 0:
+        raise errors.InputError(
+            f"patch set {patch_folder}: {len(train)} training and {len(val)} validation patches; "
+            f"at least one batch of {config.batch_size} and one validation patch are needed"
+        )
+    return train, val
 
 
 def _train(
@@ -167,76 +204,66 @@ def _train(
     at: _Position,
     device: str,
 ) -> Iterator[Progress]:
-    """Run the loop: epochs of steps, a validation after each, checkpoints, early stop, calibration."""
-    train, val = patches.PatchSet(patch_folder, "train"), patches.PatchSet(patch_folder, "val")
-    per_epoch = len(train) // config.batch_size
-    if per_epoch == 0 or len(val) == 0:
-        raise errors.InputError(
-            f"patch set {patch_folder}: {len(train)} training and {len(val)} validation patches; "
-            f"at least one batch of {config.batch_size} and one validation patch are needed"
-        )
-    model = begin.build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """Set up, run the loop with its log open, and calibrate the best model."""
+    train, val = _splits(patch_folder, config)
+    target = inference.open_device(device)
+    model = begin.build().to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(model, config, begin.state)
-    log = runlog.open_log(folder, at.step) if config.tensorboard else None
-    saved, done = time.monotonic(), at.epoch == config.epochs
-    while not done:
+    _forget_after(folder, at.epoch)
+    run = _Run(folder, begin, config, at, model, optimizer, train, val, target)
+    with runlog.open_log(folder, at.step) if config.tensorboard else contextlib.nullcontext() as log:
+        yield from _loop(run, log)
+    calibrate(folder / "best.ckpt", patch_folder)
+
+
+def _loop(run: _Run, log: SummaryWriter | None) -> Iterator[Progress]:
+    """Run epochs of steps, a validation after each, checkpoints, early stop."""
+    config, at, model, device = run.config, run.at, run.model, run.device
+    total = len(run.train) // config.batch_size * config.epochs
+    saved = time.monotonic()
+    while not _is_done(config, at):
         model.train()
         rate = _Rate()
-        for batch in _batches(train, config, at.epoch):
+        for batch in _batches(run.train, config, at.epoch):
             pixels = batch.to(device, memory_format=torch.channels_last)
-            learning_rate = _learning_rate(config, at, per_epoch * config.epochs)
-            for group in optimizer.param_groups:
+            learning_rate = _learning_rate(config, at, total)
+            for group in run.optimizer.param_groups:
                 group["lr"] = learning_rate
-            with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 restored, _ = model(pixels)
                 loss, mse = losses.combined(restored, pixels, config.loss)
-            optimizer.zero_grad(set_to_none=True)
+            run.optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-                raise errors.TrainingError(f"loss {loss.item()} at step {at.step}; {_last_good(folder)}")
-            optimizer.step()
+                raise errors.TrainingError(f"loss {loss.item()} at step {at.step}; {_last_good(run.folder)}")
+            run.optimizer.step()
             at.step += 1
             psnr = -10 * math.log10(max(mse.item(), 1e-12))
             if log and at.step % 20 == 0:
                 for name, value in (("loss", loss.item()), ("psnr", psnr), ("learning_rate", learning_rate)):
                     log.add_scalar(f"train/{name}", value, at.step)
-            yield Progress(
-                at.epoch + 1,
-                config.epochs,
-                at.step,
-                per_epoch * config.epochs,
-                loss.item(),
-                psnr,
-                rate.add(len(pixels)),
-            )
+            speed = rate.add(len(pixels))
+            yield Progress(at.epoch + 1, config.epochs, at.step, total, loss.item(), psnr, speed)
         at.epoch += 1
-        measured = _validate(model, val, config, device)
-        if measured["contrast"] < COLLAPSED_SHARE and at.step > 3 * max(config.warmup_steps, per_epoch):
+        measured = _validate(run)
+        if measured["contrast"] < COLLAPSED_SHARE and at.step > 3 * max(config.warmup_steps, total // config.epochs):
             raise errors.TrainingError(
-                f"the output is constant (collapsed) at epoch {at.epoch}; {_last_good(folder)}; "
+                f"the output is constant (collapsed) at epoch {at.epoch}; {_last_good(run.folder)}; "
                 "try a lower learning rate or a longer warm-up"
             )
-        _note_progress(folder, begin, model, at, measured, config)
+        _note_progress(run, measured)
         if log:
-            runlog.log_validation(log, model, val, (at.epoch, at.step), measured)
-        done = at.epoch == config.epochs or 0 < config.patience <= at.stale
-        if done or time.monotonic() - saved > 60 * config.save_minutes:
-            _save_last(folder, begin, model, optimizer, at, config)
+            runlog.log_validation(log, model, run.val, (at.epoch, at.step), measured)
+        if _is_done(config, at) or time.monotonic() - saved > 60 * config.save_minutes:
+            _save_last(run)
             saved = time.monotonic()
-        yield Progress(
-            at.epoch,
-            config.epochs,
-            at.step,
-            per_epoch * config.epochs,
-            measured["loss"],
-            measured["psnr"],
-            rate.value,
-            measured,
-        )
-    if log:
-        log.close()
-    calibrate(folder / "best.ckpt", patch_folder)
+        loss_psnr = measured["loss"], measured["psnr"]
+        yield Progress(at.epoch, config.epochs, at.step, total, *loss_psnr, rate.value, measured)
+
+
+def _is_done(config: TrainConfig, at: _Position) -> bool:
+    return at.epoch >= config.epochs or 0 < config.patience <= at.stale
 
 
 def calibrate(path: Path, patch_folder: Path, *, loss_limit_db: float = calibration.LOSS_LIMIT_DB) -> str:
@@ -289,18 +316,19 @@ def _learning_rate(config: TrainConfig, at: _Position, total: int) -> float:
     return config.learning_rate * at.factor
 
 
-def _validate(model: models.Autoencoder, val: patches.PatchSet, config: TrainConfig, device: str) -> dict[str, float]:
+def _validate(run: _Run) -> dict[str, float]:
     """Mean loss, PSNR on [0, 1], RMSE in dB and contrast (output σ over original σ) over the validation patches."""
-    model.eval()
+    val, config = run.val, run.config
+    run.model.eval()
     sums = np.zeros(4)
     with torch.inference_mode():
         for first in range(0, len(val), config.batch_size):
             chosen = range(first, min(first + config.batch_size, len(val)))
             spans = [val.manifest.normalizer.bounds[val.locate(i)[0].key].span for i in chosen]
-            pixels = torch.from_numpy(np.stack([val.scaled(i) for i in chosen]))[:, None].to(device)
+            pixels = torch.from_numpy(np.stack([val.scaled(i) for i in chosen]))[:, None].to(run.device)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                restored, _ = model(pixels)
+            with torch.autocast(run.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                restored, _ = run.model(pixels)
                 loss, mse = losses.combined(restored, pixels, config.loss)
             squared = ((restored - pixels) ** 2).mean(dim=(1, 2, 3)).cpu().numpy()
             contrast = (restored.std(dim=(1, 2, 3)) / pixels.std(dim=(1, 2, 3)).clamp_min(1e-6)).sum().item()
@@ -315,44 +343,40 @@ def _validate(model: models.Autoencoder, val: patches.PatchSet, config: TrainCon
     }
 
 
-def _note_progress(
-    folder: Path,
-    begin: checkpoint.Checkpoint,
-    model: models.Autoencoder,
-    at: _Position,
-    measured: dict[str, float],
-    config: TrainConfig,
-) -> None:
+def _forget_after(folder: Path, epoch: int) -> None:
+    """Drop the lines of history that an interrupted run wrote after its last checkpoint."""
+    history = folder / "history.jsonl"
+    if history.exists():
+        lines = history.read_text(encoding="utf-8").splitlines(keepends=True)
+        atomic.write_bytes(history, "".join(lines[:epoch]).encode(), overwrite=True)
+
+
+def _note_progress(run: _Run, measured: dict[str, float]) -> None:
     """Write the epoch's line of history; save ``best.ckpt`` when it is the best, else count it."""
-    with (folder / "history.jsonl").open("a", encoding="utf-8") as history:
+    config, at = run.config, run.at
+    with (run.folder / "history.jsonl").open("a", encoding="utf-8") as history:
         history.write(json.dumps({"epoch": at.epoch, "step": at.step, **measured}) + "\n")
     if measured["loss"] < at.best:
         at.best, at.best_epoch, at.stale = measured["loss"], at.epoch, 0
         record = {"config": config.to_dict(), "epoch": at.epoch, "step": at.step}
-        best = replace(begin, weights=model.state_dict(), training=record, metrics={"val": measured}, state={})
-        checkpoint.save(folder / "best.ckpt", best, overwrite=True)
+        weights = run.model.state_dict()
+        best = replace(run.begin, weights=weights, training=record, metrics={"val": measured}, state={})
+        checkpoint.save(run.folder / "best.ckpt", best, overwrite=True)
         return
     at.stale += 1
     if config.schedule == "plateau" and at.stale % max(config.patience // 3, 3) == 0:
         at.factor /= 2
 
 
-def _save_last(
-    folder: Path,
-    begin: checkpoint.Checkpoint,
-    model: models.Autoencoder,
-    optimizer: torch.optim.Optimizer,
-    at: _Position,
-    config: TrainConfig,
-) -> None:
+def _save_last(run: _Run) -> None:
     state = {
         f"{index}.{name}": torch.as_tensor(value)
-        for index, values in optimizer.state_dict()["state"].items()
+        for index, values in run.optimizer.state_dict()["state"].items()
         for name, value in values.items()
     }
-    record = {"config": config.to_dict(), "position": asdict(at)}
-    last = replace(begin, weights=model.state_dict(), training=record, state=state)
-    checkpoint.save(folder / "last.ckpt", last, overwrite=True)
+    record = {"config": run.config.to_dict(), "position": asdict(run.at)}
+    last = replace(run.begin, weights=run.model.state_dict(), training=record, state=state)
+    checkpoint.save(run.folder / "last.ckpt", last, overwrite=True)
 
 
 def _last_good(folder: Path) -> str:

@@ -84,7 +84,7 @@ def info(
     if as_json:
         terminal.print_json(record)
         return
-    table = Table("", str(path), show_header=True, box=None)
+    table = Table("", rich.markup.escape(str(path)), show_header=True, box=None)
     for key, value in _flat(record):
         table.add_row(key, rich.markup.escape(value))
     terminal.say(table)
@@ -129,10 +129,11 @@ def _describe(path: Path) -> dict[str, Any]:
         counts = {split: manifest.count(split) for split in ("train", "val")}
         return {"kind": "patch set", "patches": counts} | manifest.to_dict()
     try:
-        magic = path.open("rb").read(4)
+        with path.open("rb") as stream:
+            magic = stream.read(2)
     except OSError as cause:
         raise errors.FormatError(f"{path}: {cause.strerror}") from cause
-    if magic[:2] == b"PK":
+    if magic == b"PK":
         with container.Reader(path) as reader:
             bands, height, width = reader.header.shape
             sizes = reader.sizes()

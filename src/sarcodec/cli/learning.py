@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,6 +107,12 @@ def train(
         )
         model = models.ModelConfig(arch=arch, latent_channels=latent_channels, base_channels=base_channels)
         folder, steps = output, training.start(output, patch_set, model, config, device)
+    _follow(steps, quiet)
+    terminal.say(f"{folder / 'best.ckpt'}: best checkpoint, calibrated")
+
+
+def _follow(steps: Iterable[Any], quiet: bool) -> None:
+    """Run a training to its end, with a bar for its steps and a line for each of its epochs."""
     with terminal.bar("{task.fields[note]}", quiet) as progress:
         task = progress.add_task("train", note="")
         for step in steps:
@@ -119,7 +126,6 @@ def train(
                     f"epoch {step.epoch}: validation loss {step.val['loss']:.4f}, PSNR {step.val['psnr']:.2f} dB "
                     f"on [0, 1], RMSE {step.val['rmse_db']:.3f} dB"
                 )
-    terminal.say(f"{folder / 'best.ckpt'}: best checkpoint, calibrated")
 
 
 def calibrate(

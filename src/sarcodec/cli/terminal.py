@@ -26,8 +26,11 @@ QuantityName = Annotated[
 
 
 def say(what: Any) -> None:
-    """Print text or a table to stdout."""
-    rich.print(what)
+    """Print text, as it is and never wrapped, or a table to stdout."""
+    if isinstance(what, str):
+        sys.stdout.write(what + "\n")
+    else:
+        rich.print(what)
 
 
 def warn(text: str) -> None:

@@ -23,6 +23,8 @@ class ModelConfig:
     stages: int = 4
 
     def __post_init__(self) -> None:
+        if not isinstance(self.arch, str):
+            raise errors.InputError(f"arch: got {self.arch!r}; pass the name of an architecture")
         for name, low, high in (("latent_channels", 1, 1024), ("base_channels", 1, 1024), ("stages", 1, 6)):
             value = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:

@@ -36,7 +36,7 @@ def plain(config: ModelConfig) -> Autoencoder:
     """Variant A, plain convolutions.
 
     At four stages and base 64: encoder 1→64→128→256→C, decoder C→256→128→64→1. A latent depends on pixels up to
-    30 away from its centre, a pixel on latents up to 2 away.
+    30 away from its centre, a pixel on the latents of its own and the neighbouring positions.
     """
     widths = [config.base_channels * 2**stage for stage in range(config.stages - 1)]
     return Autoencoder(

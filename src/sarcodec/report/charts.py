@@ -60,7 +60,7 @@ def histogram(pair: Pair, name: str) -> str:
     """Draw the distributions of dB of both images, and the clipping bounds where they are in sight."""
     before, after = pair.original[pair.valid], pair.restored[pair.valid]
     low, high = np.percentile(np.r_[before, after], [0.1, 99.9])
-    edges = np.linspace(low - 0.5, high + 0.5, 121)
+    edges = np.linspace(low - 0.5, high + 0.5, 81)
     percent = [100 * np.histogram(v, edges)[0] / v.size / (edges[1] - edges[0]) for v in (before, after)]
 
     def draw(axes: Axes) -> None:
@@ -97,7 +97,7 @@ def looks(pair: Pair, name: str) -> tuple[str, int]:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
-        _legend_above(axes)
+        _legend_above(axes, markerscale=2.0)
 
     if not before.size:
         return '<p class="soft">No window of 15 × 15 valid pixels.</p>', 0
@@ -170,11 +170,10 @@ def _thin(index: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     return index[:: -(-max(index.size, 1) // MAX_POINTS)]
 
 
-def _legend_above(axes: Axes) -> None:
+def _legend_above(axes: Axes, markerscale: float = 1.0) -> None:
     """Put the legend over the axes, where it can hide no data."""
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, handlelength=1.4, columnspacing=1.2
-    )
+    above: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+    axes.legend(**above, ncols=3, handlelength=1.4, columnspacing=1.2, markerscale=markerscale)
 
 
 def _svg(draw: Callable[[Axes], None], label: str) -> str:

@@ -10,7 +10,7 @@ from string import Template
 
 import numpy as np
 
-from sarcodec import _version, container, metrics, scene, tiling
+from sarcodec import _version, container, io, metrics, scene, tiling
 from sarcodec.report import charts, pair, pictures
 
 VIEW_SIDE = 768
@@ -33,6 +33,7 @@ _FIGURES = {
     "bright_target_error_db": ("Bright target error", 3, " dB", "RMSE over the brightest 0.1 % of pixels"),
     "valid_pixels": ("Valid pixels", 0, "", "pixels compared"),
 }
+_RAMP = np.linspace(1, 255, 11).round().astype(int)
 _MARKS = {"excellent": "✓✓ excellent", "good": "✓ good", "poor": "✗ poor"}
 _BYTES = {
     "symbols": "entropy-coded symbols: the image itself",
@@ -48,7 +49,11 @@ def format_figure(name: str, value: float) -> str:
     if math.isnan(value):
         return "not defined"
     number = "∞" if math.isinf(value) else f"{value:,.{digits}f}"
-    return number.replace("-", "−") + unit
+    return _minus(number) + unit
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
 
 
 def view_side(bands: int) -> int:
@@ -79,17 +84,19 @@ def page(
             f"central {window.shape[0]:,} × {window.shape[1]:,} pixels only; bytes are those of the whole file.</p>"
         )
     links = [f'<a href="#band-{number}">{html.escape(band)}</a>' for number, band in enumerate(figures, start=1)]
-    tags = {**header.raster.get("tags", {})}
-    for band, own in zip(figures, header.raster.get("band_tags", ()), strict=False):
+    info = io.RasterInfo.from_dict(header.raster)
+    tags = dict(info.tags)
+    for band, own in zip(figures, info.band_tags, strict=False):
         tags |= {f"{band}: {key}": value for key, value in own.items()}
     return _fill(
         "report.html",
         {
             "title": html.escape(name),
-            "subtitle": f"{count} band{'s' * (count > 1)} of {height:,} × {width:,} pixels, compressed by "
-            f"{html.escape(header.architecture)} and restored",
+            "subtitle": f"{count} band{'s' * (count > 1)} of {height:,} × {width:,} pixels, compressed by the "
+            f"model “{html.escape(header.architecture)}” and restored",
             "notices": notices,
-            "key": _key_figures(scene.Size(sizes["total"], count, height, width), header, figures),
+            "rates": _rates(scene.Size(sizes["total"], count, height, width), header),
+            "quality": _cards(_qualities(figures)),
             "links": "".join(links),
             "bands": "".join(sections),
             "bytes": _byte_table(sizes),
@@ -100,22 +107,33 @@ def page(
     )
 
 
-def _key_figures(size: scene.Size, header: container.Header, figures: Mapping[str, metrics.Metrics]) -> str:
+def _rates(size: scene.Size, header: container.Header) -> str:
     latent = header.stride**2 / header.channels
-    cards = [
-        ("Compressed file", f"{size.bytes:,} bytes", "the whole file on disk"),
-        ("Rate", f"{size.bits_per_pixel:.4f} bits per pixel", "8 × bytes over pixels of all bands"),
-        ("True ratio", f"{size.ratio:.2f} : 1", "16 bits, as Sentinel-1 GRD stores a pixel, over bits per pixel"),
-        (
-            "Latent ratio",
-            f"{latent:g}",
-            "pixels per latent value; counts values, not bits: never compare it with a ratio",
-        ),
+    return _cards(
+        [
+            ("Compressed file", f"{size.bytes:,} bytes", "the whole file on disk"),
+            ("Rate", f"{size.bits_per_pixel:.4f} bits/pixel", "8 × bytes of the file over the pixels of all bands"),
+            ("True ratio", f"{size.ratio:.2f} : 1", "16 bits, as Sentinel-1 GRD stores a pixel, over bits per pixel"),
+            (
+                "Latent ratio",
+                f"{latent:g}",
+                "pixels per latent value: counts values, not bits; never compare the two",
+            ),
+        ]
+    )
+
+
+def _qualities(figures: Mapping[str, metrics.Metrics]) -> list[tuple[str, str, str]]:
+    return [
+        (f"PSNR {html.escape(name)}", format_figure("psnr_db", found.psnr_db), _mark("psnr_db", found.psnr_db))
+        for name, found in figures.items()
     ]
-    for name, found in figures.items():
-        mark = _mark("psnr_db", found.psnr_db)
-        cards.append((f"PSNR {html.escape(name)}", format_figure("psnr_db", found.psnr_db), mark))
-    return "".join(f"<div><dt>{t}</dt><dd>{v}</dd><small>{note}</small></div>" for t, v, note in cards)
+
+
+def _cards(cards: list[tuple[str, str, str]]) -> str:
+    return "".join(
+        f"<div><dt>{title}</dt><dd>{value}<small>{note}</small></dd></div>" for title, value, note in cards
+    )
 
 
 def _byte_table(sizes: Mapping[str, int]) -> str:
@@ -137,26 +155,30 @@ def _byte_table(sizes: Mapping[str, int]) -> str:
 
 
 def _facts(header: container.Header, names: list[str]) -> dict[str, object]:
-    raster = header.raster
-    points = raster.get("gcps", ())
+    info = io.RasterInfo.from_dict(header.raster)
     facts: dict[str, object] = {
         "Model": header.model,
         "Architecture": f"{header.architecture}, stride {header.stride}, {header.channels} latent channels",
         "Quantity": header.quantity,
         "Size": f"{header.shape[0]} × {header.shape[1]:,} × {header.shape[2]:,} (bands, rows, columns)",
-        "Pixel type": raster.get("dtype", ""),
-        "Nodata": raster.get("nodata", "none declared"),
-        "CRS": raster.get("crs") or raster.get("gcp_crs") or "none",
-        "Georeferencing": f"{len(points)} ground control points" if points else raster.get("transform", "none"),
+        "Pixel type": info.dtype,
+        "Nodata": "none declared" if info.nodata is None else f"{info.nodata:g}",
+        "CRS": info.crs or info.gcp_crs or "none",
+        "Affine transform": ", ".join(map(str, info.transform or ())) or "none",
+        "Ground control points": len(info.gcps) or "none",
         "Step multiplier": header.step,
         "Tile": f"{header.tile} pixels",
         "Written by": f"sarcodec {header.created_by}",
     }
     for name, band in zip(names, header.bands, strict=True):
         facts[f"Clipping of {name}"] = (
-            f"{band.vmin:g} to {band.vmax:g} dB; {100 * band.clipped:.3f} % of the valid pixels clipped"
+            f"{_span(band.vmin, band.vmax)}; {100 * band.clipped:.3f} % of the valid pixels clipped"
         )
     return facts
+
+
+def _span(low: float, high: float) -> str:
+    return _minus(f"{low:.1f} to {high:.1f} dB")
 
 
 def _definitions(entries: Mapping[str, object]) -> str:
@@ -182,7 +204,7 @@ def section(name: str, found: pair.Pair, figures: metrics.Metrics, side: int) ->
     looks, count = charts.looks(found, name)
     notice = (
         f'<p class="notice" role="note"><strong>Warning:</strong> {100 * found.record.clipped:.2f} % of the valid '
-        f"pixels lie outside the model's range of {found.record.vmin:g} to {found.record.vmax:g} dB and were "
+        f"pixels lie outside the model's range of {_span(found.record.vmin, found.record.vmax)} and were "
         "clipped to it. That error cannot be mended by a finer step.</p>"
     )
     return _fill(
@@ -195,18 +217,27 @@ def section(name: str, found: pair.Pair, figures: metrics.Metrics, side: int) ->
             "error": pictures.png(pictures.indexed(shown, -limit, limit), palette),
             **pictures.frame(shown.shape),
             "limit": f"{limit:.1f}",
-            "gradient": ", ".join(f"rgb({r} {g} {b})" for r, g, b in palette[1::32].tolist()),
-            "range": f"1 % of the pixels err by more than ±{limit:.1f} dB and have the end colours",
-            "thinned": f"Every {factor}th row and column is shown, not an average, which would hide errors."
+            "gradient": ", ".join(f"rgb({r} {g} {b})" for r, g, b in palette[_RAMP].tolist()),
+            "range": f"errors beyond ±{limit:.1f} dB, at most 1 % of the pixels, have the end colours",
+            "thinned": f"One row and column in {factor} is shown, not a mean, which would hide errors."
             if factor > 1
             else "",
             "histogram": charts.histogram(found, name),
             "looks": looks,
-            "shown": count,
-            "ratio": format_figure("enl_ratio", figures.enl_ratio),
+            "looks_caption": _looks_caption(count, figures.enl_ratio),
             "spectrum": charts.spectrum(found, name),
             "figures": _figure_rows(figures),
         },
+    )
+
+
+def _looks_caption(shown: int, ratio: float) -> str:
+    if not shown:
+        return "The equivalent number of looks is compared in windows without a gap."
+    return (
+        f"Equivalent number of looks in 15 × 15 windows, {shown} shown. Points above the diagonal are smoother than "
+        "the original; the coloured ones, the most homogeneous fifth, have the median ratio "
+        f"{format_figure('enl_ratio', ratio)}. At 1 the speckle is kept."
     )
 
 
@@ -241,7 +272,7 @@ def _views(name: str, found: pair.Pair, side: int) -> str:
     """Return swipes of the whole window and, where that is thinned, of its centre pixel by pixel."""
     low, high = (float(v) for v in np.percentile(found.original[found.valid], [2, 98]))
     high = max(high, low + 0.1)
-    stretch = f"{low:.1f} to {high:.1f} dB, the 2nd to 98th percentile of the original, for both sides"
+    stretch = f"{_span(low, high)}, the 2nd to 98th percentile of the original, for both sides"
     what = f"Drag over the picture or move the control. Grey scale from {stretch}; hatched is nodata. "
     factor = pictures.factor(found.valid.shape, side)
     images = [pictures.multilook(image, factor) for image in (found.original, found.restored)]
@@ -257,7 +288,7 @@ def _views(name: str, found: pair.Pair, side: int) -> str:
 
 def _swipe(name: str, heading: str, images: list[pair.FloatArray], stretch: tuple[float, float], caption: str) -> str:
     original, restored = (pictures.png(pictures.indexed(image, *stretch), pictures.grey()) for image in images)
-    low, high = (f"{value:.1f}".replace("-", "−") for value in stretch)
+    low, high = (_minus(f"{value:.1f}") for value in stretch)
     values = {"name": html.escape(name), "heading": heading, "caption": caption, "low": low, "high": high}
     return _fill(
         "swipe.html", values | {"original": original, "restored": restored} | pictures.frame(images[0].shape)

@@ -1,0 +1,5 @@
+"""Run the command line: ``python -m sarcodec``."""
+
+from sarcodec import cli
+
+cli.main()

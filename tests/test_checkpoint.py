@@ -1,0 +1,180 @@
+"""Checkpoints: what goes in comes out, and nothing foreign or damaged gets in."""
+
+import dataclasses
+import hashlib
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import tiny
+import torch
+
+from sarcodec import checkpoint, errors, models
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tiny.write_checkpoint(tmp_path)
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    """Write the file again with another record; a value of None drops its key."""
+    data = path.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    record = json.loads(header["__metadata__"]["sarcodec"]) | changes
+    record = {key: value for key, value in record.items() if value is not None}
+    path.write_bytes(safetensors.torch.save(safetensors.torch.load(data), {"sarcodec": json.dumps(record)}))
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    made = dataclasses.replace(
+        tiny.random_checkpoint(),
+        tables={"steps": torch.tensor([0.5, 1.0])},
+        training={"epoch": 3, "config": {"seed": 1}},
+        metrics={"val": {"loss": 0.25}},
+        state={"0.step": torch.tensor(7.0), "0.exp_avg": torch.randn(3, 2)},
+        package_version="0.0.7",
+    )
+    identity = checkpoint.save(tmp_path / "a.ckpt", made)
+    found = checkpoint.load(tmp_path / "a.ckpt")
+    for name in ("config", "normalizer", "training", "metrics", "package_version"):
+        assert getattr(found, name) == getattr(made, name)
+    for name in ("weights", "tables", "state"):
+        assert tiny.tensors_equal(getattr(found, name), getattr(made, name))
+    assert found.identity == identity
+    assert checkpoint.save(tmp_path / "b.ckpt", found) == identity  # the same content, the same bytes
+
+
+def test_identity_is_of_the_bytes(path: Path) -> None:
+    assert checkpoint.load(path).identity == hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def test_existing_file_is_kept(path: Path) -> None:
+    with pytest.raises(errors.InputError, match="exists"):
+        checkpoint.save(path, tiny.random_checkpoint())
+    assert path.read_bytes() == tiny.calibrated_bytes()
+
+
+def test_built_model_computes_the_same(path: Path) -> None:
+    model = checkpoint.load(path).build()
+    pixels = torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(model(pixels)[0], tiny.trained()(pixels)[0])
+    assert not model.training
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_models_of_one_checkpoint_share_nothing(path: Path) -> None:
+    loaded = checkpoint.load(path)
+    first = loaded.build()
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.zero_()
+    assert tiny.tensors_equal(loaded.build().state_dict(), tiny.trained().state_dict())
+
+
+def test_half_precision_weights_are_widened() -> None:
+    made = tiny.random_checkpoint()
+    halves = {n: v.bfloat16() if v.is_floating_point() else v for n, v in made.weights.items()}
+    model = dataclasses.replace(made, weights=halves).build()
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("kind", ["pickle", "empty", "text", "zip", "folder", "missing"])
+def test_foreign_files(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "foreign.ckpt"
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps({"weights": [1, 2, 3]}))
+    elif kind == "zip":  # what torch.save writes
+        torch.save({"weights": torch.zeros(3)}, path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        path.write_bytes(b"" if kind == "empty" else b"not a checkpoint at all")
+    with pytest.raises(errors.FormatError, match=r"foreign\.ckpt"):
+        checkpoint.load(path)
+
+
+def test_safetensors_of_others(tmp_path: Path) -> None:
+    for metadata in (None, {"format": "pt"}, {"sarcodec": "[]"}, {"sarcodec": "7"}, {"sarcodec": "{"}):
+        path = tmp_path / "other.ckpt"
+        path.write_bytes(safetensors.torch.save({"w": torch.zeros(2)}, metadata))
+        with pytest.raises(errors.FormatError, match=r"other\.ckpt"):
+            checkpoint.load(path)
+
+
+def test_truncated(path: Path) -> None:
+    data = path.read_bytes()
+    header = 8 + int.from_bytes(data[:8], "little")
+    for length in (1, 7, 8, 100, header - 1, header, header + 5, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:length])
+        with pytest.raises(errors.FormatError, match="damaged"):
+            checkpoint.load(path)
+
+
+def test_altered_header(path: Path) -> None:
+    """A flipped bit is a FormatError, or a file of another identity that no .sarc file asks for; never a crash."""
+    data = path.read_bytes()
+    refused = 0
+    end = 8 + int.from_bytes(data[:8], "little")
+    for place in [*range(16), *range(16, end, 29)]:
+        altered = bytearray(data)
+        altered[place] ^= 1 << place % 7
+        path.write_bytes(altered)
+        try:
+            found = checkpoint.load(path)
+            found.build()
+            found.coder()
+        except errors.SarcodecError:
+            refused += 1
+        else:
+            assert found.identity != checkpoint.identify(data)
+    assert refused > 50
+
+
+@pytest.mark.parametrize("name", ["format", "version", "config", "normalizer", "training", "metrics"])
+def test_incomplete_record(path: Path, name: str) -> None:
+    rewrite(path, **{name: None})
+    with pytest.raises(errors.FormatError, match=name):
+        checkpoint.load(path)
+
+
+def test_newer_version(path: Path) -> None:
+    rewrite(path, version=2)
+    with pytest.raises(errors.FormatError, match=r"version 2.*newer sarcodec"):
+        checkpoint.load(path)
+
+
+def test_unknown_architecture(path: Path) -> None:
+    rewrite(path, config=tiny.CONFIG.to_dict() | {"arch": "later"})
+    with pytest.raises(errors.InputError, match=r"'later'.*plain"):
+        checkpoint.load(path).build()
+
+
+@pytest.mark.parametrize(
+    "config", [models.ModelConfig(base_channels=16, latent_channels=4), models.ModelConfig(stages=3, base_channels=8)]
+)
+def test_weights_of_another_architecture(config: models.ModelConfig) -> None:
+    with pytest.raises(errors.FormatError, match="weights do not fit its architecture 'plain'"):
+        dataclasses.replace(tiny.random_checkpoint(), config=config).build()
+
+
+def test_a_huge_configuration_takes_no_memory() -> None:
+    """The weights of this one would take 100 GB; they are missed before they are allocated."""
+    huge = models.ModelConfig(base_channels=1024, stages=6, latent_channels=1024)
+    with pytest.raises(errors.FormatError, match="do not fit"):
+        dataclasses.replace(tiny.random_checkpoint(), config=huge).build()
+
+
+def test_not_calibrated() -> None:
+    with pytest.raises(errors.FormatError, match="sarcodec calibrate"):
+        tiny.random_checkpoint().coder()
+
+
+def test_tables_of_another_architecture(path: Path) -> None:
+    wider = dataclasses.replace(tiny.CONFIG, latent_channels=5)
+    with pytest.raises(errors.FormatError, match="4 latent channels"):
+        dataclasses.replace(checkpoint.load(path), config=wider).coder()

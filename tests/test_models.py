@@ -1,0 +1,151 @@
+"""Autoencoders: configuration, shapes, the recipe of variant A, and how far a window looks."""
+
+import pytest
+import torch
+from torch import nn
+
+from sarcodec import errors, models
+
+
+def tiny(**changes: int) -> models.Autoencoder:
+    torch.manual_seed(0)
+    return models.build(models.ModelConfig(**{"base_channels": 8, "latent_channels": 4, **changes})).eval()
+
+
+def test_config_round_trip() -> None:
+    config = models.ModelConfig("plain", 8, 32, 3)
+    assert models.ModelConfig.from_dict(config.to_dict()) == config
+    assert (config.stride, config.latent_ratio) == (8, 8.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"latent_channels": 0},
+        {"latent_channels": 1025},
+        {"base_channels": 2.5},
+        {"stages": 7},
+        {"stages": "4"},
+        {"arch": ["plain"]},
+    ],
+)
+def test_config_refuses_bad_values(change: dict[str, object]) -> None:
+    with pytest.raises(errors.InputError, match=next(iter(change))):
+        models.ModelConfig(**change)  # type: ignore[arg-type]
+    with pytest.raises(errors.FormatError, match=next(iter(change))):
+        models.ModelConfig.from_dict(models.ModelConfig().to_dict() | change)
+
+
+def test_config_refuses_unknown_keys() -> None:
+    with pytest.raises(errors.FormatError, match="depth"):
+        models.ModelConfig.from_dict({"depth": 3})
+
+
+def test_unknown_architecture() -> None:
+    with pytest.raises(errors.InputError, match=r"'fancy'.*plain"):
+        models.build(models.ModelConfig(arch="fancy"))
+
+
+@pytest.mark.parametrize(("channels", "ratio"), [(64, 4), (32, 8), (16, 16), (8, 32), (4, 64)])
+def test_shapes_and_latent_ratio(channels: int, ratio: int) -> None:
+    model = tiny(latent_channels=channels)
+    assert model.config.latent_ratio == ratio
+    for height, width in ((16, 16), (48, 16), (32, 80)):
+        pixels = torch.rand(2, 1, height, width)
+        restored, latent = model(pixels)
+        assert latent.shape == (2, channels, height // 16, width // 16)
+        assert restored.shape == pixels.shape
+        assert pixels.numel() / latent.numel() == ratio
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3, 5])
+def test_other_depths(stages: int) -> None:
+    model = tiny(stages=stages)
+    restored, latent = model(torch.rand(1, 1, 64, 64))
+    assert latent.shape == (1, 4, 64 >> stages, 64 >> stages)
+    assert restored.shape == (1, 1, 64, 64)
+
+
+@pytest.mark.parametrize("channels", [4, 16, 64])
+def test_parameters_of_the_full_size(channels: int) -> None:
+    model = models.build(models.ModelConfig(latent_channels=channels))
+    assert 1.5e6 <= sum(p.numel() for p in model.parameters()) <= 5e6
+
+
+def test_recipe_of_variant_a() -> None:
+    """5×5 stride 2 + batch norm + LeakyReLU(0.2) down; 4×4 stride 2 transposed + batch norm + ReLU up."""
+    model = models.build(models.ModelConfig())
+    assert [type(layer) for stage in model.encoder for layer in stage] == 3 * [
+        nn.Conv2d,
+        nn.BatchNorm2d,
+        nn.LeakyReLU,
+    ]
+    assert [type(layer) for stage in model.decoder for layer in stage] == 3 * [
+        nn.ConvTranspose2d,
+        nn.BatchNorm2d,
+        nn.ReLU,
+    ]
+    downs = [stage[0] for stage in model.encoder] + [model.to_latent]
+    ups = [stage[0] for stage in model.decoder] + [model.to_pixels]
+    assert [(c.in_channels, c.out_channels) for c in downs] == [(1, 64), (64, 128), (128, 256), (256, 16)]
+    assert [(c.in_channels, c.out_channels) for c in ups] == [(16, 256), (256, 128), (128, 64), (64, 1)]
+    assert all(c.kernel_size == (5, 5) and c.stride == (2, 2) for c in downs)
+    assert all(c.kernel_size == (4, 4) and c.stride == (2, 2) for c in ups)
+    assert all(stage[2].negative_slope == 0.2 for stage in model.encoder)
+    # a bias before a batch norm would do nothing
+    assert all((c.bias is None) == (c not in (model.to_latent, model.to_pixels)) for c in downs + ups)
+
+
+def test_ranges_of_latent_and_output() -> None:
+    model = tiny()
+    latent = model.encode(torch.rand(4, 1, 64, 64))
+    assert (latent < 0).any() and (latent > 0).any()
+    pixels = model.decode(50 * torch.randn(4, 4, 4, 4))
+    assert 0 <= pixels.min() and pixels.max() <= 1
+    assert pixels.std() > 0.01
+
+
+def test_outer_layers_stay_float32_under_autocast() -> None:
+    model = tiny()
+    pixels = torch.rand(1, 1, 64, 64)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        restored, latent = model(pixels)
+    assert restored.dtype == latent.dtype == torch.float32
+    assert not torch.equal(restored, restored.bfloat16().float())
+
+
+@pytest.mark.parametrize("stages", [1, 3, 4])
+def test_margin_of_the_encoder(stages: int) -> None:
+    """Pixels beyond the margin of a window of latents do not touch it, to the last bit; nearer ones do."""
+    model = tiny(stages=stages)
+    stride, first, last = model.config.stride, 4, 6
+    near = slice((first - model.margin) * stride, (last + model.margin) * stride)
+    pixels = torch.rand(1, 1, 10 * stride, 10 * stride)
+    other = torch.rand_like(pixels)
+    other[..., near, near] = pixels[..., near, near]
+    with torch.inference_mode():
+        window = model.encode(pixels)[..., first:last, first:last]
+        assert torch.equal(model.encode(other)[..., first:last, first:last], window)
+        for pixel in (first * stride - 2 * (stride - 1), (last - 1) * stride + 2 * (stride - 1)):
+            touched = pixels.clone()
+            touched[..., first * stride, pixel] += 1
+            assert not torch.equal(model.encode(touched)[..., first:last, first:last], window)
+
+
+@pytest.mark.parametrize("stages", [1, 3, 4])
+def test_margin_of_the_decoder(stages: int) -> None:
+    """Latents more than the margin away from a cell of pixels do not touch it; its neighbours do."""
+    model = tiny(stages=stages)
+    stride, first, last = model.config.stride, 4, 6
+    cell = (..., slice(first * stride, last * stride), slice(first * stride, last * stride))
+    near = slice(first - model.margin, last + model.margin)
+    latent = torch.randn(1, 4, 10, 10)
+    other = torch.randn_like(latent)
+    other[..., near, near] = latent[..., near, near]
+    with torch.inference_mode():
+        window = model.decode(latent)[cell]
+        assert torch.equal(model.decode(other)[cell], window)
+        for position in (first - 1, last):
+            touched = latent.clone()
+            touched[..., first, position] += 1
+            assert not torch.equal(model.decode(touched)[cell], window)

@@ -1,0 +1,164 @@
+"""Tiny things for tests: speckled arrays, patch sets, and a small model that has learned a little."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io as bytes_io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sarcodec import calibration, checkpoint, codec, container, io, models, patches, radiometry, tiling
+
+CONFIG = models.ModelConfig(base_channels=8, latent_channels=4)
+SIZE = 64
+BOUNDS = radiometry.Bounds(-30.0, 5.0)
+NORMALIZER = radiometry.Normalizer(
+    radiometry.Clipping(), {"db/VV": BOUNDS, "db/VH": BOUNDS, "dn/VV": radiometry.Bounds(20.0, 70.0)}
+)
+
+
+def db(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Gamma speckle of 4.4 looks on a smooth scene; float32 dB within BOUNDS."""
+    speckle = np.random.default_rng(seed).gamma(4.4, 1 / 4.4, shape)
+    rows, columns = np.indices(shape)
+    scene = -12.0 + 6.0 * np.sin((rows + 37 * seed) / 11.0) * np.cos(columns / 17.0)
+    return np.clip(scene + 10.0 * np.log10(speckle), -29.0, 4.0).astype(np.float32)
+
+
+def intensity(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
+    return (10 ** (db(shape, seed) / 10)).astype(np.float32)
+
+
+def dn(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
+    return np.rint(10 ** ((db(shape, seed) + 60) / 20)).astype(np.uint16)
+
+
+def patch_set(folder: Path, train: int = 16, val: int = 4) -> Path:
+    """Write a patch set of 64×64 patches, and return its folder."""
+    shards = []
+    for split, count, seed in (("train", train, 0), ("val", val, 1000)):
+        (folder / split).mkdir(parents=True)
+        name = f"{split}/scene.0.000.npy"
+        stack = [db((SIZE, SIZE), seed + i) for i in range(count)]
+        np.save(folder / name, np.array(stack, np.float32).reshape(-1, SIZE, SIZE))
+        shards.append(patches.Shard(name, split, f"{split}.tif", 0, "db/VV", count, 0))
+    manifest = patches.Manifest(patches.PatchConfig(SIZE, SIZE), NORMALIZER, tuple(shards))
+    patches.write_manifest(folder, manifest)
+    return folder
+
+
+def random_checkpoint(config: models.ModelConfig = CONFIG, seed: int = 0) -> checkpoint.Checkpoint:
+    """Freshly initialised weights, not calibrated."""
+    torch.manual_seed(seed)
+    return checkpoint.Checkpoint(config, NORMALIZER, models.build(config).state_dict())
+
+
+@functools.cache
+def trained() -> models.Autoencoder:
+    """A tiny model after a few steps: enough for its latents to mean something."""
+    torch.manual_seed(0)
+    model = models.build(CONFIG)
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    pixels = torch.from_numpy(np.stack([BOUNDS.apply(db((SIZE, SIZE), i)) for i in range(16)]))[:, None]
+    for step in range(80):
+        batch = pixels[(step % 2) * 8 :][:8]
+        loss = ((model(batch)[0] - batch) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval().requires_grad_(False)
+
+
+@functools.cache
+def calibrated_bytes() -> bytes:
+    """The file of a calibrated checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        train = patches.PatchSet(patch_set(Path(folder) / "patches"), "train")
+        fitted = calibration.calibrate(trained(), train)
+        tables = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in fitted.coder.to_arrays().items()}
+        path = Path(folder) / "tiny.ckpt"
+        checkpoint.save(path, checkpoint.Checkpoint(CONFIG, NORMALIZER, trained().state_dict(), tables))
+        return path.read_bytes()
+
+
+def write_checkpoint(folder: Path) -> Path:
+    path = folder / "tiny.ckpt"
+    path.write_bytes(calibrated_bytes())
+    return path
+
+
+@functools.cache
+def coder(precision: str = "float32") -> codec.Codec:
+    with tempfile.TemporaryDirectory() as folder:
+        model = checkpoint.load(write_checkpoint(Path(folder)))
+    return codec.Codec(model, precision=precision)
+
+
+@functools.cache
+def other_coder() -> codec.Codec:
+    """A codec of the same shape but of another model."""
+    return codec.Codec(dataclasses.replace(coder().model, identity="0" * 16), precision="float32")
+
+
+class Array:
+    """A source and a sink over one array (bands, H, W) that note every window."""
+
+    def __init__(self, cube: np.ndarray) -> None:
+        self.cube = cube
+        self.windows: list[tuple[int, tiling.Window]] = []
+
+    def read(self, band: int, window: tiling.Window) -> np.ndarray:
+        self.windows.append((band, window))
+        return self.cube[band][window.slices]
+
+    def sample(self, band: int) -> np.ndarray:
+        return self.cube[band, ::7, ::7]
+
+    def write(self, band: int, window: tiling.Window, pixels: np.ndarray) -> None:
+        self.windows.append((band, window))
+        self.cube[band][window.slices] = pixels
+
+
+def compress(source: Array, quantity: str, tile: int, step: int = 1) -> bytes:
+    """Compress through the codec itself, where the tile can be chosen."""
+    count, height, width = source.cube.shape
+    info = io.RasterInfo(count, height, width, str(source.cube.dtype))
+    layout = codec.Layout(
+        count,
+        height,
+        width,
+        info.dtype,
+        None,
+        radiometry.Quantity(quantity),
+        ("VV",) * count,
+        info.to_dict(),
+    )
+    buffer = bytes_io.BytesIO()
+    with container.Writer(buffer) as writer:
+        coder().compress(source, layout, writer, codec.Options(step, tile))
+    return buffer.getvalue()
+
+
+def symbols(data: bytes, band: int = 0) -> np.ndarray:
+    """All symbols of a band of a file, its tiles put together."""
+    with container.Reader(bytes_io.BytesIO(data)) as reader:
+        header = reader.header
+        grid = tiling.TileGrid(*header.shape[1:], header.tile)
+        rows = []
+        for row in range(grid.rows):
+            tiles = []
+            for tile in grid.row_tiles(row):
+                size = codec.latent_shape(tile.core.shape, header.stride)
+                entry = reader.read(container.tile_name(band, tile.row, tile.column), 1 << 24)
+                tiles.append(coder().coder.decode(entry, size, header.step))
+            rows.append(np.concatenate(tiles, axis=2))
+    return np.concatenate(rows, axis=1)
+
+
+def tensors_equal(a: Any, b: Any) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
