@@ -31,6 +31,7 @@ def test_symbols_are_those_of_the_release(version, name):
     assert bool(found) == (name != "all_invalid")
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize(("version", "name"), CASES)
 def test_pixels_and_metadata_are_those_of_the_release(version, name, tmp_path):
     folder = GOLDEN / version

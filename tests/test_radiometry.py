@@ -383,3 +383,18 @@ def test_normalizer_refuses_garbage(record: object) -> None:
     assert Normalizer.from_dict(GOOD).bounds["db/VV"] == Bounds(-30, 5)
     with pytest.raises(errors.FormatError, match="normalizer"):
         Normalizer.from_dict(record)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "quantity"),
+    [("uint16", 7, "dn"), ("uint16", 65535, "dn"), ("int16", -12, "db"), ("float32", -12.0, "db")],
+)
+def test_a_valid_pixel_never_comes_back_as_nodata(dtype: str, nodata: float, quantity: str) -> None:
+    known = radiometry.Quantity(quantity)
+    db = np.full((3, 3), 20 * np.log10(nodata) if quantity == "dn" else nodata, np.float32)
+    db[0, 0] += 3
+    plain = radiometry.from_db(db, known, dtype)
+    aside = radiometry.from_db(db, known, dtype, nodata)
+    assert (plain == nodata).any()
+    assert not (aside == nodata).any()
+    assert np.abs(aside.astype(float) - plain.astype(float)).max() <= 1

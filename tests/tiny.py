@@ -14,6 +14,8 @@ import torch
 
 from sarcodec import calibration, checkpoint, codec, container, io, models, patches, radiometry, tiling
 
+torch.set_num_threads(1)  # more only wait for each other in models this small
+
 CONFIG = models.ModelConfig(base_channels=8, latent_channels=4)
 SIZE = 64
 BOUNDS = radiometry.Bounds(-30.0, 5.0)

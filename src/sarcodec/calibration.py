@@ -57,7 +57,7 @@ def calibrate(
     InputError
         When ``loss_limit_db`` is not positive or the split is empty.
     """
-    if loss_limit_db <= 0 or len(train) == 0:
+    if not loss_limit_db > 0 or len(train) == 0:
         raise errors.InputError(
             f"calibration: got a loss limit of {loss_limit_db} dB and {len(train)} patches; both must be positive"
         )

@@ -98,7 +98,9 @@ class Codec:
         grid = tiling.TileGrid(layout.height, layout.width, options.tile, margin=self.transform.margin)
         bands = []
         for band in range(layout.count):
-            bounds = self._bounds(source, layout, band)
+            bounds = self.model.normalizer.select_for(
+                source.sample(band), layout.quantity, layout.polarisations[band], layout.nodata
+            )
             clipped = valid = 0
             for tile in grid:
                 pixels = source.read(band, tile.outer)
@@ -140,7 +142,7 @@ class Codec:
             rows = max(CONVERT_PIXELS // db.shape[1], 1)
             for first in range(0, len(db), rows):
                 part = db[first : first + rows]
-                pixels = radiometry.from_db(part, quantity, raster["dtype"])
+                pixels = radiometry.from_db(part, quantity, raster["dtype"], nodata)
                 codes = masks.rows(top + first, top + first + len(part))
                 for code in np.unique(codes[codes != radiometry.Fill.VALID]):
                     pixels[codes == code] = radiometry.fill_value(int(code), pixels.dtype, nodata)
@@ -172,8 +174,12 @@ class Codec:
         ramp = min(RAMP_STRIDES * header.stride, header.tile // 2 // header.stride * header.stride)
         return tiling.TileGrid(height, width, header.tile, ramp=ramp, margin=self.transform.margin)
 
-    def check(self, header: container.Header) -> None:
-        """Raise FormatError when this is not the model that made the file."""
+    def check(self, reader: container.Reader) -> None:
+        """Raise FormatError when this is not the model that made the file, or it has not all that it says it has.
+
+        To be called before memory is taken for the pixels: a small file may claim to be a huge one.
+        """
+        header = reader.header
         if header.model != self.model.identity:
             raise errors.ModelMissing(
                 f"model: the file was made by model {header.model} ({header.architecture}), "
@@ -185,12 +191,18 @@ class Codec:
             )
         if header.step not in self.coder.tables:
             raise errors.FormatError(f"header: the model has no tables for step multiplier {header.step}")
-
-    def _bounds(self, source: Source, layout: Layout, band: int) -> radiometry.Bounds:
-        sample = source.sample(band)
-        valid = radiometry.classify(sample, layout.quantity, layout.nodata) == radiometry.Fill.VALID
-        median = float(np.median(radiometry.to_db(sample[valid], layout.quantity))) if valid.any() else 0.0
-        return self.model.normalizer.select(layout.quantity, layout.polarisations[band], median)
+        try:
+            radiometry.Quantity.parse(header.quantity)
+            for record in header.bands:
+                radiometry.Bounds(record.vmin, record.vmax)
+        except errors.InputError as cause:
+            raise errors.FormatError(f"header: {cause}") from cause
+        grid = self.decode_grid(header)
+        for band in range(header.shape[0]):
+            for tile in grid:
+                place = band, tile.row, tile.column
+                if container.tile_name(*place) not in reader and container.mask_name(*place) not in reader:
+                    raise errors.FormatError(f"{reader.name}: entry {container.tile_name(*place)} is missing")
 
     def _header(self, layout: Layout, options: Options, bands: tuple[container.Band, ...]) -> container.Header:
         return container.Header(

@@ -107,12 +107,12 @@ class Header:
     def from_dict(cls, record: Mapping[str, Any]) -> Header:
         """Inverse of :meth:`to_dict`, with every size checked against its limit; FormatError otherwise."""
         version = record.get("version")
-        if record.get("format") != FORMAT or not isinstance(version, int):
+        if record.get("format") != FORMAT:
             raise errors.FormatError(f"header: format is {record.get('format')!r}, not {FORMAT!r}")
         if version != VERSION:
+            advice = "; install a newer sarcodec" if isinstance(version, int) and version > VERSION else ""
             raise errors.FormatError(
-                f"header: the file is of format version {version}, this package reads version {VERSION}; "
-                "install a newer sarcodec"
+                f"header: the file is of format version {version!r}, this package reads version {VERSION}{advice}"
             )
         try:
             model, architecture, stride, channels = record["model"]
@@ -144,6 +144,8 @@ class Header:
         for name, value, most in limits:
             if not 1 <= value <= most:
                 raise errors.FormatError(f"header: {name} is {value}; allowed are 1 to {most}")
+        if not all(np.isfinite(b.vmin) and np.isfinite(b.vmax) and b.vmin < b.vmax for b in header.bands):
+            raise errors.FormatError("header: bounds of a band are not finite numbers with vmin < vmax")
         if header.tile % header.stride or len(header.bands) != bands:
             raise errors.FormatError(
                 f"header: tile {header.tile} for stride {header.stride}, "

@@ -85,9 +85,7 @@ def open_device(name: str) -> torch.device:
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as cause:
         reason = str(cause).splitlines()[0]
-        raise errors.InputError(
-            f"device: got {name!r}; pass cpu, or cuda where there is a GPU ({reason})"
-        ) from cause
+        raise errors.InputError(f"device: got {name!r}; pass cpu, or cuda where there is a GPU ({reason})") from cause
     return device
 
 

@@ -164,7 +164,7 @@ def map_shard(path: Path, shard: Shard, config: PatchConfig) -> npt.NDArray[np.f
     """Memory-map a shard; FormatError when it is missing, damaged or not what the manifest says."""
     try:
         shard_map: npt.NDArray[np.float32] = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError) as cause:
+    except (OSError, ValueError) as cause:
         raise errors.FormatError(f"shard {path}: cannot be read ({cause}); run 'sarcodec prepare' again") from cause
     expected = (shard.patches, config.size, config.size)
     if shard_map.shape != expected or shard_map.dtype != np.float32:

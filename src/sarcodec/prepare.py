@@ -70,8 +70,9 @@ def prepare(
 ) -> Iterator[Progress]:
     """Make a patch set; run the iterator to its end.
 
-    The split is by place, never by patch: images whose footprints overlap, or whose names differ only in numbers,
-    are one place and stay on one side. Finished shards of an interrupted run with the same settings are kept.
+    The split is by place, never by patch: images whose footprints overlap, or whose names differ only in parts that
+    are numbers or dates, are one place and stay on one side. Finished shards of an interrupted run with the same
+    settings are kept.
 
     Parameters
     ----------
@@ -151,8 +152,9 @@ def _describe(paths: list[Path], quantity: radiometry.Quantity | None) -> list[I
 
 
 def place_name(stem: str) -> str:
-    """Strip the parts of a name that hold no letter: two dates of one area are one place."""
-    return "_".join(part for part in re.split(r"[_\-. ]+", stem) if re.search("[A-Za-z]", part)) or stem
+    """Strip the parts of a name that are numbers or dates (20200607T0512): two dates of one area are one place."""
+    parts = re.split(r"[_\-. ]+", stem)
+    return "_".join(part for part in parts if not re.fullmatch(r"\d*(T\d+)?", part)) or stem
 
 
 def _footprint(info: io.RasterInfo) -> tuple[float, float, float, float] | None:
@@ -160,7 +162,10 @@ def _footprint(info: io.RasterInfo) -> tuple[float, float, float, float] | None:
     if info.crs is None or info.transform is None:
         return None
     bounds = rasterio.transform.array_bounds(info.height, info.width, rasterio.Affine(*info.transform))
-    west, south, east, north = rasterio.warp.transform_bounds(info.crs, "EPSG:4326", *bounds)
+    try:
+        west, south, east, north = rasterio.warp.transform_bounds(info.crs, "EPSG:4326", *bounds)
+    except rasterio.errors.RasterioError:  # an engineering or otherwise local CRS has no place on the globe
+        return None
     return west, south, east, north
 
 
@@ -214,7 +219,8 @@ def _cut_or_keep(
     """Cut one band into shards, or return those a run with the same settings has left."""
     band, split = place
     key = image.keys[band]
-    bounds = normalizer.bounds.get(key) or normalizer.select(image.quantity, key.split("/")[1], 0.0)
+    sample = raster.sample(band)
+    bounds = normalizer.select_for(sample, image.quantity, key.split("/")[1], raster.info.nodata)
     stat = image.path.stat()
     name = key if key in normalizer.bounds else next(k for k, b in normalizer.bounds.items() if b == bounds)
     recipe = {

@@ -201,11 +201,14 @@ def to_db(values: npt.NDArray[Any], quantity: Quantity) -> FloatArray:
     return (10.0 * np.log10(np.maximum(linear, NOISE_FLOOR))).astype(np.float32)
 
 
-def from_db(db: npt.NDArray[np.floating[Any]], quantity: Quantity, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+def from_db(
+    db: npt.NDArray[np.floating[Any]], quantity: Quantity, dtype: npt.DTypeLike, nodata: float | None = None
+) -> npt.NDArray[Any]:
     """Convert decibels back to ``quantity`` in ``dtype``: the inverse of :func:`to_db`.
 
     Integers are rounded to nearest and kept inside the dtype's range; a valid DN or intensity never becomes the
-    invalid 0 but at least 1.
+    invalid 0 but at least 1. A value that would be ``nodata`` takes the next one up (down at the top of the
+    range), so that a valid pixel is never read as an invalid one.
     """
     target = np.dtype(dtype)
     wide = db.astype(np.float64)
@@ -214,10 +217,17 @@ def from_db(db: npt.NDArray[np.floating[Any]], quantity: Quantity, dtype: npt.DT
     elif quantity is Quantity.INTENSITY:
         wide = 10.0 ** (wide / 10.0)
     if target.kind == "f":
-        return wide.astype(target)
-    limits = np.iinfo(target)
-    lowest = limits.min if quantity is Quantity.DB else 1
-    return np.clip(np.rint(wide), lowest, limits.max).astype(target)
+        pixels: npt.NDArray[Any] = wide.astype(target)
+    else:
+        limits = np.iinfo(target)
+        lowest = limits.min if quantity is Quantity.DB else 1
+        pixels = np.clip(np.rint(wide), lowest, limits.max).astype(target)
+    if nodata is not None and (taken := pixels == nodata).any():
+        if target.kind == "f":
+            pixels[taken] = np.nextafter(pixels[taken], np.array(np.inf, target))
+        else:
+            pixels[taken] = nodata - 1 if nodata == limits.max else nodata + 1
+    return pixels
 
 
 @dataclass(frozen=True)
@@ -371,6 +381,14 @@ class Normalizer:
         prefix = self.key(quantity, "")
         candidates = [b for key, b in self.bounds.items() if key.startswith(prefix)] or list(self.bounds.values())
         return min(candidates, key=lambda b: abs((b.vmin + b.vmax) / 2 - median_db))
+
+    def select_for(
+        self, sample: npt.NDArray[Any], quantity: Quantity, polarisation: str, nodata: float | None
+    ) -> Bounds:
+        """Return the bounds for a band of which ``sample`` is a thinned copy; see :meth:`select`."""
+        valid = classify(sample, quantity, nodata) == Fill.VALID
+        median_db = float(np.median(to_db(sample[valid], quantity))) if valid.any() else 0.0
+        return self.select(quantity, polarisation, median_db)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

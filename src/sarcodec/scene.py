@@ -92,7 +92,7 @@ def codec_for(
             "installed here; pass its checkpoint (--model) or install the version of sarcodec that ships it"
         )
     found = codec.Codec(candidates[0], device=device, precision=precision)
-    found.check(reader.header)
+    found.check(reader)
     return found
 
 
@@ -225,7 +225,8 @@ def compress(
         )
     source = _ArraySource(cube if cube.ndim == 3 else cube[None])
     count, height, width = source.cube.shape
-    info = io.RasterInfo(count, height, width, str(cube.dtype), nodata, tags={} if cube.ndim == 3 else _FLAT)
+    marked = None if nodata is None else float(nodata)
+    info = io.RasterInfo(count, height, width, str(cube.dtype), marked, tags={} if cube.ndim == 3 else _FLAT)
     known = radiometry.Quantity.parse(quantity) if isinstance(quantity, str) else quantity
     layout = layout_of(source, info, known)
     coder = model if isinstance(model, codec.Codec) else open_codec(model)
@@ -252,7 +253,7 @@ def decompress(data: bytes, *, model: str | os.PathLike[str] | codec.Codec | Non
     """
     with container.Reader(bytes_io.BytesIO(data)) as reader:
         if isinstance(model, codec.Codec):
-            model.check(reader.header)
+            model.check(reader)
         coder = model if isinstance(model, codec.Codec) else codec_for(reader, model)
         info = io.RasterInfo.from_dict(reader.header.raster)
         sink = _ArraySink(np.empty(reader.header.shape, info.dtype))

@@ -1,0 +1,304 @@
+"""Training: exact continuation, schedules, stops, what it refuses and what it leaves behind."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+
+from sarcodec import checkpoint, errors, losses, models, training
+
+FLAT = {"loss": 0.5, "psnr": 10.0, "rmse_db": 3.0, "contrast": 1.0}
+
+
+def config(**changes: Any) -> training.TrainConfig:
+    settings = {
+        "epochs": 3,
+        "batch_size": 4,
+        "learning_rate": 2e-3,
+        "warmup_steps": 4,
+        "precision": "float32",
+        "save_minutes": 0.0,
+        "tensorboard": False,
+    }
+    return training.TrainConfig(**(settings | changes))
+
+
+@pytest.fixture
+def patch_set(tmp_path: Path) -> Path:
+    return tiny.patch_set(tmp_path / "patches")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def train(run: Path, patch_set: Path, **changes: Any) -> list[training.Progress]:
+    return list(training.start(run, patch_set, tiny.CONFIG, config(**changes)))
+
+
+def position(run: Path) -> dict[str, Any]:
+    return checkpoint.load(run / "last.ckpt").training["position"]
+
+
+def history(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+FILES = ("best.ckpt", "last.ckpt", "history.jsonl")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[training.Progress], dict[str, bytes]]:
+    """An uninterrupted run of three epochs of four steps: its progress and its files."""
+    folder = tmp_path_factory.mktemp("whole")
+    progress = train(folder / "run", tiny.patch_set(folder / "patches"))
+    return progress, {name: (folder / "run" / name).read_bytes() for name in FILES}
+
+
+@pytest.mark.parametrize("stop", [2, 6, 8])
+def test_interrupted_run_continues_exactly(run: Path, patch_set: Path, whole: Any, stop: int) -> None:
+    """Stopped in the first epoch, in the middle of the second, and at its end: the same files bit for bit."""
+    steps = training.start(run, patch_set, tiny.CONFIG, config())
+    while next(steps).step < stop:
+        pass
+    steps.close()
+    assert (run / "last.ckpt").exists() == (stop > 4)
+    rest = list(training.resume(run))
+    assert {name: (run / name).read_bytes() for name in FILES} == whole[1]
+    begun = 4 * (stop // 4) if stop != 8 else 4  # the eighth step came before its epoch was saved
+    assert [p.step for p in rest if p.val is None] == list(range(begun + 1, 13))
+
+
+def test_run_killed_between_two_files_continues_exactly(
+    run: Path, patch_set: Path, whole: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """History and best.ckpt of the second epoch are written, last.ckpt is still that of the first."""
+    save = training._save_last
+
+    def killed(*args: Any) -> None:
+        if (run / "last.ckpt").exists():
+            raise KeyboardInterrupt
+        save(*args)
+
+    monkeypatch.setattr(training, "_save_last", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(run, patch_set)
+    assert len(history(run)) == 2
+    monkeypatch.undo()
+    list(training.resume(run))
+    assert {name: (run / name).read_bytes() for name in FILES} == whole[1]
+
+
+def test_finished_run_has_nothing_to_continue(run: Path, patch_set: Path, whole: Any) -> None:
+    train(run, patch_set)
+    assert list(training.resume(run)) == []
+    assert {name: (run / name).read_bytes() for name in FILES} == whole[1]
+
+
+def test_other_seed_is_another_run(run: Path, patch_set: Path, whole: Any) -> None:
+    train(run, patch_set, seed=1)
+    assert (run / "best.ckpt").read_bytes() != whole[1]["best.ckpt"]
+
+
+def test_progress_and_history(whole: Any) -> None:
+    progress, files = whole
+    steps, epochs = ([p for p in progress if (p.val is None) == inner] for inner in (True, False))
+    assert [p.step for p in steps] == list(range(1, 13))
+    assert [(p.epoch, p.step, p.steps, p.epochs) for p in epochs] == [(1, 4, 12, 3), (2, 8, 12, 3), (3, 12, 12, 3)]
+    lines = [json.loads(line) for line in files["history.jsonl"].splitlines()]
+    assert [{"epoch": p.epoch, "step": p.step, **p.val} for p in epochs] == lines
+    assert lines[-1]["rmse_db"] == pytest.approx(35 * 10 ** (-lines[-1]["psnr"] / 20), rel=1e-4)  # bounds span 35 dB
+
+
+def test_loss_goes_down_and_best_is_calibrated(run: Path, patch_set: Path) -> None:
+    train(run, patch_set, epochs=12, learning_rate=5e-3, loss=losses.PRESETS["mse"])
+    values = [line["loss"] for line in history(run)]
+    assert values[-1] < 0.8 * values[0]
+    best = checkpoint.load(run / "best.ckpt")
+    assert best.metrics["val"] == {k: v for k, v in min(history(run), key=lambda h: h["loss"]).items() if k in FLAT}
+    assert sorted(best.coder().tables) == [1, 2, 4, 8]
+    assert 0 <= best.metrics["train_psnr_float"] - best.metrics["train_psnr_quantised"] < 0.1
+    assert best.state == {}
+    assert best.normalizer == tiny.NORMALIZER
+
+
+def test_bfloat16_trains_too(run: Path, patch_set: Path, whole: Any) -> None:
+    progress = train(run, patch_set, precision="bfloat16", optimizer="adamw", weight_decay=0.01)
+    assert progress[-1].val["loss"] == pytest.approx(whole[0][-1].val["loss"], rel=0.1)
+
+
+def test_config_round_trip() -> None:
+    made = config(loss=losses.LossWeights(0.3, 0.7), schedule="plateau", patience=5)
+    assert training.TrainConfig.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+
+
+def test_config_refuses_unknown_keys() -> None:
+    record = config().to_dict()
+    for bad in (record | {"momentum": 0.9}, record | {"loss": {"mse": 1.0, "psnr": 1.0}}, {}):
+        with pytest.raises(errors.FormatError, match="training configuration"):
+            training.TrainConfig.from_dict(bad)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("optimizer", "sgd"),
+        ("schedule", "linear"),
+        ("precision", "float16"),
+        ("epochs", 0),
+        ("batch_size", -1),
+        ("learning_rate", math.nan),
+        ("clip_norm", 0.0),
+        ("patience", -1),
+        ("warmup_steps", -1),
+        ("weight_decay", -0.1),
+        ("seed", -1),
+    ],
+)
+def test_config_refuses_bad_values(name: str, value: Any) -> None:
+    with pytest.raises(errors.InputError, match=name):
+        config(**{name: value})
+
+
+def rates(settings: training.TrainConfig, steps: list[int], total: int, factor: float = 1.0) -> list[float]:
+    at = [training._Position(step=step, factor=factor) for step in steps]
+    return [training._learning_rate(settings, p, total) for p in at]
+
+
+def test_warm_up_and_cosine() -> None:
+    settings = config(learning_rate=1.0, warmup_steps=10)
+    found = rates(settings, [0, 4, 9, 10, 60, 110], 110)
+    assert found == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5, 0.0])
+    assert rates(settings, [35], 110) == pytest.approx([0.5 + 0.5 * math.cos(math.pi / 4)])
+    assert rates(config(learning_rate=1.0, warmup_steps=0), [0, 5], 10) == pytest.approx([1.0, 0.5])
+
+
+def test_constant_and_plateau_rates() -> None:
+    assert rates(config(learning_rate=1.0, schedule="constant", warmup_steps=2), [0, 2, 99], 100) == [0.5, 1.0, 1.0]
+    assert rates(config(learning_rate=1.0, schedule="plateau", warmup_steps=2), [0, 2], 100, 0.25) == [0.5, 0.25]
+
+
+def test_plateau_halves_the_rate(run: Path, patch_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first epoch is the best; after every three without progress the rate is halved."""
+    monkeypatch.setattr(training, "_validate", lambda *_: dict(FLAT))
+    train(run, patch_set, epochs=7, schedule="plateau", patience=9, batch_size=16)
+    assert position(run)["factor"] == 0.25
+    assert (position(run)["best_epoch"], position(run)["stale"]) == (1, 6)
+
+
+def test_early_stop(run: Path, patch_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_validate", lambda *_: dict(FLAT))
+    train(run, patch_set, epochs=50, patience=2, batch_size=16)
+    assert [line["epoch"] for line in history(run)] == [1, 2, 3]
+    assert checkpoint.load(run / "best.ckpt").training["epoch"] == 1
+    assert list(training.resume(run)) == []  # a run that has stopped stays stopped
+
+
+def test_loss_that_is_not_a_number(run: Path, patch_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    combined, calls = losses.combined, []
+
+    def poisoned(*args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, mse = combined(*args)
+        calls.append(torch.is_grad_enabled())
+        return (loss * math.nan if sum(calls) == 7 else loss), mse
+
+    monkeypatch.setattr(losses, "combined", poisoned)
+    with pytest.raises(errors.TrainingError, match=rf"loss nan at step 6.*{run / 'best.ckpt'}"):
+        train(run, patch_set)
+    best = checkpoint.load(run / "best.ckpt")
+    assert all(bool(torch.isfinite(value).all()) for value in best.weights.values())
+    assert best.training["epoch"] == 1
+    monkeypatch.undo()
+    assert list(training.resume(run))[-1].step == 12
+
+
+def test_loss_that_never_was_a_number(run: Path, patch_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    combined = losses.combined
+    monkeypatch.setattr(losses, "combined", lambda *a: (combined(*a)[0] * math.inf, combined(*a)[1]))
+    with pytest.raises(errors.TrainingError, match="no good checkpoint"):
+        train(run, patch_set)
+
+
+def test_collapsed_output(run: Path, patch_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = models.Autoencoder.decode
+    monkeypatch.setattr(models.Autoencoder, "decode", lambda self, latent: decode(self, latent) * 1e-3 + 0.5)
+    with pytest.raises(errors.TrainingError, match=r"collapsed.*best\.ckpt.*learning rate"):
+        train(run, patch_set, epochs=9)
+    assert len(history(run)) == 3  # not in the first steps, where an output may still be flat
+    checkpoint.load(run / "best.ckpt").build()
+
+
+def test_existing_run_is_kept(run: Path, patch_set: Path) -> None:
+    train(run, patch_set, epochs=1)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(errors.InputError, match="exists already.*--resume"):
+        train(run, patch_set, epochs=2)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"batch_size": 17}, "16 training and 4 validation.*batch of 17"), ({"device": "abacus"}, "device.*abacus")],
+)
+def test_nothing_is_begun_that_cannot_run(run: Path, patch_set: Path, change: Any, message: str) -> None:
+    device = change.pop("device", "cpu")
+    with pytest.raises(errors.InputError, match=message):
+        list(training.start(run, patch_set, tiny.CONFIG, config(**change), device))
+    assert not run.exists()
+
+
+def test_unusable_folders(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(errors.FormatError, match=r"manifest\.json"):
+        train(run, tmp_path)
+    with pytest.raises(errors.FormatError, match=r"run\.json"):
+        training.resume(run)
+    run.mkdir()
+    for text in ("{", "[]", "{}"):
+        (run / "run.json").write_text(text)
+        with pytest.raises(errors.FormatError, match=r"run\.json"):
+            training.resume(run)
+
+
+def test_checkpoint_without_position(run: Path, patch_set: Path) -> None:
+    train(run, patch_set, epochs=1)
+    (run / "last.ckpt").write_bytes((run / "best.ckpt").read_bytes())
+    with pytest.raises(errors.FormatError, match=r"last\.ckpt.*resume"):
+        training.resume(run)
+
+
+def test_tensorboard(run: Path, patch_set: Path, whole: Any) -> None:
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(run, patch_set, epochs=2, batch_size=1, tensorboard=True)
+    log = event_accumulator.EventAccumulator(str(run / "tensorboard"), {"histograms": 0, "images": 0, "scalars": 0})
+    log.Reload()
+    tags = log.Tags()
+    assert set(tags["scalars"]) == {f"val/{name}" for name in FLAT} | {
+        "train/loss",
+        "train/psnr",
+        "train/learning_rate",
+    }
+    assert tags["images"] == ["val/original_and_restored"]
+    assert set(tags["histograms"]) == {f"latent/{channel}" for channel in range(4)}
+    assert [event.step for event in log.Scalars("val/loss")] == [16, 32]
+    assert [event.value for event in log.Scalars("val/loss")] == pytest.approx([h["loss"] for h in history(run)])
+    assert [event.step for event in log.Scalars("train/loss")] == [20]
+
+
+def test_no_tensorboard_unless_asked(run: Path, patch_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
+    train(run, patch_set, epochs=1)
+    assert not (run / "tensorboard").exists()
+    with pytest.raises(errors.MissingExtra, match=r"tensorboard.*sarcodec\[train\]"):
+        train(run.with_name("other"), patch_set, epochs=1, tensorboard=True)
+
+
+def test_trains_without_gdal() -> None:
+    code = "import sys, sarcodec.training; sys.exit(int('rasterio' in sys.modules))"
+    subprocess.run([sys.executable, "-c", code], check=True)
