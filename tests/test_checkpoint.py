@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import safetensors.torch
-import tiny
 import torch
 
+import tiny
 from sarcodec import checkpoint, errors, models
 
 

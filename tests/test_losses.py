@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
-from tiny import BOUNDS, db
 
 from sarcodec import errors, losses
+from tiny import BOUNDS, db
 
 
 def pair() -> tuple[torch.Tensor, torch.Tensor]:

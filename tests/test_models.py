@@ -101,7 +101,7 @@ def test_ranges_of_latent_and_output() -> None:
     latent = model.encode(torch.rand(4, 1, 64, 64))
     assert (latent < 0).any() and (latent > 0).any()
     pixels = model.decode(50 * torch.randn(4, 4, 4, 4))
-    assert 0 <= pixels.min() and pixels.max() <= 1
+    assert pixels.min() >= 0 and pixels.max() <= 1
     assert pixels.std() > 0.01
 
 

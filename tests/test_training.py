@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 
-from sarcodec import checkpoint, errors, losses, models, training
+import tiny
+from sarcodec import checkpoint, errors, losses, models, patches, training
 
 FLAT = {"loss": 0.5, "psnr": 10.0, "rmse_db": 3.0, "contrast": 1.0}
 
@@ -129,6 +129,25 @@ def test_loss_goes_down_and_best_is_calibrated(run: Path, patch_set: Path) -> No
     assert best.normalizer == tiny.NORMALIZER
 
 
+def test_batch_norm_learns_from_training_steps_only(run: Path, patch_set: Path) -> None:
+    train(run, patch_set)
+    weights = checkpoint.load(run / "last.ckpt").weights
+    counts = {int(value) for name, value in weights.items() if name.endswith("num_batches_tracked")}
+    assert counts == {12}
+
+
+def test_batches_are_shuffled_and_turned_anew_in_every_epoch(patch_set: Path) -> None:
+    split = patches.PatchSet(patch_set, "train")
+    epochs = [torch.cat(list(training._batches(split, config(batch_size=5), epoch)))[:, 0] for epoch in (0, 1, 0)]
+    assert torch.equal(epochs[0], epochs[2])
+    turns = {patches.augment(split.scaled(i), k).tobytes(): (i, k) for i in range(16) for k in range(8)}
+    seen = [[turns[patch.numpy().tobytes()] for patch in epoch] for epoch in epochs[:2]]
+    for epoch in seen:
+        assert len({index for index, _ in epoch}) == len(epoch) == 15  # none twice; the incomplete batch is dropped
+        assert len({turn for _, turn in epoch}) > 3
+    assert [index for index, _ in seen[0]] != [index for index, _ in seen[1]]
+
+
 def test_bfloat16_trains_too(run: Path, patch_set: Path, whole: Any) -> None:
     progress = train(run, patch_set, precision="bfloat16", optimizer="adamw", weight_decay=0.01)
     assert progress[-1].val["loss"] == pytest.approx(whole[0][-1].val["loss"], rel=0.1)
@@ -238,7 +257,7 @@ def test_collapsed_output(run: Path, patch_set: Path, monkeypatch: pytest.Monkey
 def test_existing_run_is_kept(run: Path, patch_set: Path) -> None:
     train(run, patch_set, epochs=1)
     before = {path.name: path.read_bytes() for path in run.iterdir()}
-    with pytest.raises(errors.InputError, match="exists already.*--resume"):
+    with pytest.raises(errors.InputError, match=r"exists already.*--resume"):
         train(run, patch_set, epochs=2)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 

@@ -20,7 +20,8 @@ CONFIG = models.ModelConfig(base_channels=8, latent_channels=4)
 SIZE = 64
 BOUNDS = radiometry.Bounds(-30.0, 5.0)
 NORMALIZER = radiometry.Normalizer(
-    radiometry.Clipping(), {"db/VV": BOUNDS, "db/VH": BOUNDS, "dn/VV": radiometry.Bounds(20.0, 70.0)}
+    radiometry.Clipping(),
+    {"db/VV": BOUNDS, "db/VH": radiometry.Bounds(-36.0, 2.0), "dn/VV": radiometry.Bounds(20.0, 70.0)},
 )
 
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import rich
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -25,12 +24,19 @@ QuantityName = Annotated[
 ]
 
 
+TABLE_WIDTH = 200
+"""Columns for tables that go to a file or a pipe, where there is no terminal to ask."""
+
+
 def say(what: Any) -> None:
     """Print text, as it is and never wrapped, or a table to stdout."""
     if isinstance(what, str):
         sys.stdout.write(what + "\n")
     else:
-        rich.print(what)
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=TABLE_WIDTH)
+        console.print(what)
 
 
 def warn(text: str) -> None:
