@@ -155,9 +155,7 @@ def test_restore_counts_stream_and_limits(name: str) -> None:
 
 @hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
 @hypothesis.given(
-    image=hnp.arrays(
-        np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(-90, 90)
-    ),
+    image=hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(-90, 90)),
     data=st.data(),
 )
 def test_mapping_to_16_bit_is_within_half_a_step(image: np.ndarray, data: st.DataObject) -> None:

@@ -342,3 +342,9 @@ def test_windows_are_bounded_and_cover_everything() -> None:
 def test_latent_shape() -> None:
     assert codec.latent_shape((1, 17), 16) == (1, 2)
     assert codec.latent_shape((32, 33), 16) == (2, 3)
+
+
+def test_rasters_beyond_the_format_are_refused_before_any_work() -> None:
+    layout = codec.Layout(1, 1, container.MAX_SIDE + 1, "float32", None, radiometry.Quantity.DB, ("VV",), {})
+    with pytest.raises(errors.InputError, match="more than a file holds"):
+        tiny.coder().compress(None, layout, None, codec.Options())

@@ -405,9 +405,7 @@ def test_invalid_pixels_never_change_a_metric(
         "all": np.ones((height, width), bool),
     }[invalid]
     expected = metrics.evaluate(original, restored, ~lost)
-    poisoned = [
-        np.where(lost, poison, image) for poison, image in zip(poisons, (original, restored), strict=True)
-    ]
+    poisoned = [np.where(lost, poison, image) for poison, image in zip(poisons, (original, restored), strict=True)]
     assert same(metrics.evaluate(*poisoned, ~lost), expected)
     assert expected.valid_pixels == height * width - lost.sum()
 

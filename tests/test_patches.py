@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sarcodec import errors, patches, radiometry
+from sarcodec import errors, normalization, patches
 from sarcodec.patches import Manifest, PatchConfig, PatchSet, Shard
 
 CONFIG = PatchConfig(size=16, stride=8)
-BOUNDS = {"db/VV": radiometry.Bounds(-20, 0), "db/VH": radiometry.Bounds(-30, -10)}
-NORMALIZER = radiometry.Normalizer(radiometry.Clipping("fixed", -20, 0), BOUNDS)
+BOUNDS = {"db/VV": normalization.Bounds(-20, 0), "db/VH": normalization.Bounds(-30, -10)}
+NORMALIZER = normalization.Normalizer(normalization.Clipping("fixed", -20, 0), BOUNDS)
 SHARDS = (
     Shard("train/a.0.000.npy", "train", "a.tif", 0, "db/VV", 3, 1),
     Shard("train/a.1.000.npy", "train", "a.tif", 1, "db/VH", 2, 2),

@@ -8,8 +8,9 @@ import pytest
 import rasterio
 
 from sarcodec import errors, patches, prepare, radiometry
+from sarcodec.normalization import Clipping
 from sarcodec.patches import PatchConfig
-from sarcodec.radiometry import Clipping, Quantity
+from sarcodec.radiometry import Quantity
 
 CONFIG = PatchConfig(size=64, stride=32)
 PLACES = ("Bratislava", "Nitra", "Orava")

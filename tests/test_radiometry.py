@@ -7,7 +7,8 @@ import pytest
 import rasterio
 
 from sarcodec import errors, radiometry
-from sarcodec.radiometry import Bounds, Clipping, Fill, Histogram, Normalizer, Quantity
+from sarcodec.normalization import Bounds, Clipping, Histogram, Normalizer
+from sarcodec.radiometry import Fill, Quantity
 
 RNG = np.random.default_rng(5)
 INTENSITY = RNG.gamma(4.4, 0.05 / 4.4, 4000).astype(np.float32)

@@ -18,7 +18,7 @@ import pytest
 import rasterio
 import torch
 
-from sarcodec import checkpoint, entropy, errors, metrics, models, radiometry, report, scene
+from sarcodec import checkpoint, entropy, errors, metrics, models, normalization, radiometry, report, scene
 from sarcodec.report import charts, page, pictures
 
 matplotlib_image = pytest.importorskip("matplotlib.image")
@@ -44,13 +44,13 @@ def model(tmp_path_factory):
     config = models.ModelConfig(base_channels=8, latent_channels=4)
     latents = np.random.default_rng(7).normal(size=(4, 64, 64)).astype(np.float32)
     coder = entropy.LatentCoder.fit([latents], np.full(4, 0.1, np.float32))
-    bounds = {"db/VV": radiometry.Bounds(-40.0, 15.0), "db/VH": radiometry.Bounds(-18.5, -17.5)}
+    bounds = {"db/VV": normalization.Bounds(-40.0, 15.0), "db/VH": normalization.Bounds(-18.5, -17.5)}
     path = tmp_path_factory.mktemp("model") / "tiny.ckpt"
     checkpoint.save(
         path,
         checkpoint.Checkpoint(
             config=config,
-            normalizer=radiometry.Normalizer(radiometry.Clipping(), bounds),
+            normalizer=normalization.Normalizer(normalization.Clipping(), bounds),
             weights=models.build(config).state_dict(),
             tables={name: torch.from_numpy(value) for name, value in coder.to_arrays().items()},
         ),

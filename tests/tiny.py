@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from sarcodec import calibration, checkpoint, codec, container, io, models, patches, radiometry, tiling
+from sarcodec import calibration, checkpoint, codec, container, io, models, normalization, patches, radiometry, tiling
 
 torch.set_num_threads(1)  # more only wait for each other in models this small
 
 CONFIG = models.ModelConfig(base_channels=8, latent_channels=4)
 SIZE = 64
-BOUNDS = radiometry.Bounds(-30.0, 5.0)
-NORMALIZER = radiometry.Normalizer(
-    radiometry.Clipping(),
-    {"db/VV": BOUNDS, "db/VH": radiometry.Bounds(-36.0, 2.0), "dn/VV": radiometry.Bounds(20.0, 70.0)},
+BOUNDS = normalization.Bounds(-30.0, 5.0)
+NORMALIZER = normalization.Normalizer(
+    normalization.Clipping(),
+    {"db/VV": BOUNDS, "db/VH": normalization.Bounds(-36.0, 2.0), "dn/VV": normalization.Bounds(20.0, 70.0)},
 )
 
 

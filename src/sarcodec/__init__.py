@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from sarcodec.container import Reader
     from sarcodec.errors import SarcodecError
     from sarcodec.metrics import Metrics, evaluate
-    from sarcodec.radiometry import Normalizer, Quantity
+    from sarcodec.normalization import Normalizer
+    from sarcodec.radiometry import Quantity
     from sarcodec.scene import compress, compress_file, decompress, decompress_file, open_codec
 else:
     _HOMES = {
         "Codec": "codec",
         "Metrics": "metrics",
-        "Normalizer": "radiometry",
+        "Normalizer": "normalization",
         "Quantity": "radiometry",
         "Reader": "container",
         "SarcodecError": "errors",

@@ -32,7 +32,7 @@ def output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
     target = Path(path)
     temporary = target.parent / f".{target.stem[:32]}.{secrets.token_hex(4)}.part{target.suffix}"
     try:
-        _check(target, overwrite)
+        check(target, overwrite=overwrite)
         yield temporary
         temporary.replace(target)
     except OSError as cause:
@@ -45,7 +45,8 @@ def output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
             temporary.unlink(missing_ok=True)
 
 
-def _check(target: Path, overwrite: bool) -> None:
+def check(target: Path, *, overwrite: bool) -> None:
+    """Raise InputError when :func:`output` would refuse a target, for asking before long work."""
     if not target.parent.is_dir():
         raise errors.InputError(f"output {target}: the folder {target.parent} does not exist; create it first")
     if target.is_dir():

@@ -18,7 +18,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from sarcodec import _version, atomic, entropy, errors, models, radiometry
+from sarcodec import _version, atomic, entropy, errors, models, normalization
 
 VERSION = 1
 MAX_BYTES = 2**30
@@ -50,7 +50,7 @@ class Checkpoint:
     """
 
     config: models.ModelConfig
-    normalizer: radiometry.Normalizer
+    normalizer: normalization.Normalizer
     weights: Mapping[str, torch.Tensor]
     tables: Mapping[str, torch.Tensor] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -145,7 +145,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         tensors = safetensors.torch.load(data)
         return Checkpoint(
             config=models.ModelConfig.from_dict(record["config"]),
-            normalizer=radiometry.Normalizer.from_dict(record["normalizer"]),
+            normalizer=normalization.Normalizer.from_dict(record["normalizer"]),
             weights=_group(tensors, WEIGHTS),
             tables=_group(tensors, TABLES),
             training=dict(record["training"]),

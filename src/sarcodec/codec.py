@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import _version, checkpoint, container, entropy, errors, radiometry, tiling
+from sarcodec import _version, checkpoint, container, entropy, errors, normalization, radiometry, tiling
 from sarcodec.inference import Transform
 
 RAMP_STRIDES = 1
@@ -95,6 +95,11 @@ class Codec:
             raise errors.InputError(
                 f"tile: got {options.tile}; pass a multiple of {self.transform.stride} up to {container.MAX_TILE}"
             )
+        if max(layout.height, layout.width) > container.MAX_SIDE or layout.count > container.MAX_BANDS:
+            raise errors.InputError(
+                f"raster: {layout.count} bands of {layout.height}×{layout.width} pixels are more than a file holds "
+                f"({container.MAX_BANDS} bands, {container.MAX_SIDE} pixels a side); cut it into parts"
+            )
         grid = tiling.TileGrid(layout.height, layout.width, options.tile, margin=self.transform.margin)
         bands = []
         for band in range(layout.count):
@@ -153,7 +158,7 @@ class Codec:
         grid = self.decode_grid(reader.header)
         latents = _LatentTiles(reader, band, self.coder)
         record = reader.header.bands[band]
-        bounds = radiometry.Bounds(record.vmin, record.vmax)
+        bounds = normalization.Bounds(record.vmin, record.vmax)
         top, pending = 0, np.zeros((0, grid.width), np.float32)
         for row in range(grid.rows):
             bottom = grid.at(row, 0).blend.bottom
@@ -194,7 +199,7 @@ class Codec:
         try:
             radiometry.Quantity.parse(header.quantity)
             for record in header.bands:
-                radiometry.Bounds(record.vmin, record.vmax)
+                normalization.Bounds(record.vmin, record.vmax)
         except errors.InputError as cause:
             raise errors.FormatError(f"header: {cause}") from cause
         grid = self.decode_grid(header)

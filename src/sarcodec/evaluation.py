@@ -157,18 +157,25 @@ def _nanmean(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
+def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Raise InputError when :func:`write_rows` could not write there; for asking before hours of measuring."""
+    target = Path(path)
+    if target.suffix not in (".csv", ".json"):
+        raise errors.InputError(f"output: got {target.name!r}; its suffix must be .csv or .json")
+    atomic.check(target, overwrite=overwrite)
+
+
 def write_rows(path: str | os.PathLike[str], rows: Sequence[Row], *, overwrite: bool = False) -> None:
     """Write rows and their means as CSV or JSON, by the suffix of ``path``; errors as :func:`atomic.output`."""
+    check_output(path, overwrite=overwrite)
     target = Path(path)
     records = [row.to_dict() for row in [*rows, *means(rows)]]
     if target.suffix == ".json":
         text = json.dumps(records, indent=1) + "\n"
-    elif target.suffix == ".csv":
+    else:
         buffer = text_io.StringIO()
         writer = csv.DictWriter(buffer, records[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in r.items()} for r in records)
         text = buffer.getvalue()
-    else:
-        raise errors.InputError(f"output: got {target.name!r}; its suffix must be .csv or .json")
     atomic.write_bytes(target, text.encode(), overwrite=overwrite)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import atomic, errors, radiometry
+from sarcodec import atomic, errors, normalization
 
 MANIFEST_VERSION = 1
 SHARD_PATCHES = 1024
@@ -65,7 +65,7 @@ class Manifest:
     """The manifest of a patch set."""
 
     config: PatchConfig
-    normalizer: radiometry.Normalizer
+    normalizer: normalization.Normalizer
     shards: tuple[Shard, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Manifest:
                 raise ValueError(f"format {record['format']!r} version {record['version']!r}")
             manifest = cls(
                 PatchConfig(**record["config"]),
-                radiometry.Normalizer.from_dict(record["normalizer"]),
+                normalization.Normalizer.from_dict(record["normalizer"]),
                 tuple(Shard(**shard) for shard in record["shards"]),
             )
             if not {shard.key for shard in manifest.shards} <= set(manifest.normalizer.bounds):

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio.warp
 
-from sarcodec import atomic, errors, io, patches, radiometry, tiling
+from sarcodec import atomic, errors, io, normalization, patches, radiometry, tiling
 
 RASTER_SUFFIXES = (".tif", ".tiff")
 
@@ -63,7 +63,7 @@ def prepare(
     folder: str | os.PathLike[str],
     config: patches.PatchConfig | None = None,
     *,
-    clipping: radiometry.Clipping | None = None,
+    clipping: normalization.Clipping | None = None,
     quantity: radiometry.Quantity | None = None,
     validation: Sequence[str] = (),
     validation_share: float = 0.2,
@@ -102,19 +102,19 @@ def prepare(
         For unusable inputs, or when one side of the split would be empty.
     """
     config = config or patches.PatchConfig()
-    clipping = clipping or radiometry.Clipping()
+    clipping = clipping or normalization.Clipping()
     target = Path(folder)
     images = _describe(find_images(inputs), quantity)
     held_out = _split(images, validation, validation_share)
     target.mkdir(parents=True, exist_ok=True)
 
     megapixels = 0.0
-    histograms: dict[str, radiometry.Histogram] = {}
+    histograms: dict[str, normalization.Histogram] = {}
     for done, image in enumerate(images, 1):
         if image.place not in held_out:
             megapixels += _count(image, histograms)
         yield Progress("fit", image.path.name, done, len(images), megapixels, 0)
-    normalizer = radiometry.Normalizer.fit(histograms, clipping)
+    normalizer = normalization.Normalizer.fit(histograms, clipping)
 
     shards: list[patches.Shard] = []
     megapixels = 0.0
@@ -140,7 +140,7 @@ def _describe(paths: list[Path], quantity: radiometry.Quantity | None) -> list[I
         with io.open_raster(path) as raster:
             info = raster.info
             known = quantity or radiometry.detect_quantity(raster.sample(0), info.nodata, info.unit_text())
-            keys = tuple(radiometry.Normalizer.key(known, info.polarisation(b)) for b in range(info.count))
+            keys = tuple(normalization.Normalizer.key(known, info.polarisation(b)) for b in range(info.count))
             boxes.append(_footprint(info))
         images.append(Image(path, known, keys, place_name(path.stem)))
     for first in range(len(images)):
@@ -196,11 +196,11 @@ def _strips(info: io.RasterInfo, rows: int) -> Iterator[tiling.Window]:
         yield tiling.Window(top, min(top + rows, info.height), 0, info.width)
 
 
-def _count(image: Image, histograms: dict[str, radiometry.Histogram]) -> float:
+def _count(image: Image, histograms: dict[str, normalization.Histogram]) -> float:
     """Add an image to the histograms of its keys, strip by strip; returns the megapixels read."""
     with io.open_raster(image.path) as raster:
         for band, key in enumerate(image.keys):
-            histogram = histograms.setdefault(key, radiometry.Histogram())
+            histogram = histograms.setdefault(key, normalization.Histogram())
             for window in _strips(raster.info, 256):
                 pixels = raster.read(band, window)
                 valid = radiometry.classify(pixels, image.quantity, raster.info.nodata) == radiometry.Fill.VALID
@@ -214,7 +214,7 @@ def _cut_or_keep(
     image: Image,
     place: tuple[int, str],
     config: patches.PatchConfig,
-    normalizer: radiometry.Normalizer,
+    normalizer: normalization.Normalizer,
 ) -> list[patches.Shard]:
     """Cut one band into shards, or return those a run with the same settings has left."""
     band, split = place
@@ -259,7 +259,7 @@ def _cut(
     band: int,
     quantity: radiometry.Quantity,
     config: patches.PatchConfig,
-    bounds: radiometry.Bounds,
+    bounds: normalization.Bounds,
 ) -> Iterator[tuple[npt.NDArray[np.float32], bool]]:
     """Cut patches of a band, one row of patches in memory at a time; each with the filter's verdict."""
     info, size = raster.info, config.size

@@ -18,7 +18,7 @@ import rasterio
 import rasterio.control
 import torch
 
-from sarcodec import checkpoint, codec, container, entropy, models, radiometry, scene, simulate
+from sarcodec import checkpoint, codec, container, entropy, models, normalization, radiometry, scene, simulate
 
 HERE = Path(__file__).parent
 
@@ -28,11 +28,11 @@ def make_model(path: Path) -> None:
     torch.manual_seed(2026)
     config = models.ModelConfig(latent_channels=4, base_channels=8)
     bounds = {
-        "db/VV": radiometry.Bounds(-25, 10),
-        "db/VH": radiometry.Bounds(-32, 3),
-        "dn/": radiometry.Bounds(20, 75),
+        "db/VV": normalization.Bounds(-25, 10),
+        "db/VH": normalization.Bounds(-32, 3),
+        "dn/": normalization.Bounds(20, 75),
     }
-    normalizer = radiometry.Normalizer(radiometry.Clipping(), bounds)
+    normalizer = normalization.Normalizer(normalization.Clipping(), bounds)
     model = models.build(config).eval()
     latents = [model.encode(torch.rand(1, 1, 64, 64)).detach().numpy()[0] for _ in range(8)]
     coder = entropy.LatentCoder.fit(latents, np.array([0.01, 0.02, 0.03, 0.04], np.float32), (1, 4))

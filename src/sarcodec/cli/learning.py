@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
+import rich.markup
 import typer
 from rich.table import Table
 
-from sarcodec import errors
+from sarcodec import errors, normalization
 from sarcodec.cli import terminal
 
 
@@ -38,7 +39,7 @@ def prepare(
         inputs,
         output,
         patches.PatchConfig(size, stride, min_std, max_invalid),
-        clipping=radiometry.Clipping(*clip),
+        clipping=normalization.Clipping(*clip),
         quantity=radiometry.Quantity.parse(quantity) if quantity else None,
         validation=validation or (),
     )
@@ -153,6 +154,8 @@ def evaluate(
     """Measure a model on images: every band to a real file and back, all metrics, and the bytes."""
     from sarcodec import evaluation
 
+    if output is not None:
+        evaluation.check_output(output, overwrite=overwrite)
     rows = []
     with terminal.bar("{task.fields[note]}", quiet or as_json) as progress:
         task = progress.add_task("evaluate", note="", total=None)
@@ -186,7 +189,8 @@ def report(
     if as_json:
         terminal.print_json({band: values.to_dict() for band, values in measured.items()})
         return
-    table = Table("metric", *measured, title=f"{compressed} against {original}")
+    title = rich.markup.escape(f"{compressed} against {original}")
+    table = Table("metric", *map(rich.markup.escape, measured), title=title)
     columns = [values.to_dict() for values in measured.values()]
     for name in columns[0]:
         marks = [f" ({metrics.grade(name, c[name])})" if name in metrics.TARGETS else "" for c in columns]
@@ -201,8 +205,8 @@ def _evaluation_table(rows: list[Any]) -> Table:
     for row in rows:
         values = row.metrics.to_dict()
         table.add_row(
-            row.image,
-            row.band,
+            rich.markup.escape(row.image),
+            rich.markup.escape(row.band),
             row.codec,
             str(row.step),
             f"{row.bits_per_pixel:.3f}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,8 +46,16 @@ def warn(text: str) -> None:
 
 
 def print_json(record: Any) -> None:
-    """Print a JSON text to stdout."""
-    sys.stdout.write(json.dumps(record) + "\n")
+    """Print a JSON text to stdout; an undefined figure (NaN) is null, as strict JSON has no other word for it."""
+    sys.stdout.write(json.dumps(_strict(record), allow_nan=False) + "\n")
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_size(verb: str, path: Path, size: Any, as_json: bool) -> None:
