@@ -37,6 +37,7 @@ train-default: setup
 results: setup
 	$(BIN)/sarcodec evaluate plain16 $(DATA)/test --step 1 --step 2 --step 4 --step 8 --peers \
 		-o docs/results/plain16_test.csv --overwrite
+	$(BIN)/python benchmarks/plot_results.py --rows docs/results/plain16_test.csv
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py -o docs/results/speed.json

@@ -2,7 +2,8 @@
 
     python benchmarks/plot_results.py --history runs/plain16/history.jsonl --rows docs/results/plain16_test.csv
 
-Writes plain16_training.csv and .png, and plain16_rate_distortion.png, into docs/results.
+Writes plain16_training.csv and .png, and plain16_rate_distortion.png with
+plain16_test.md, into docs/results.
 """
 
 from __future__ import annotations
@@ -65,6 +66,34 @@ def draw_rates(rows_file: Path, folder: Path) -> None:
     figure.savefig(folder / "plain16_rate_distortion.png", dpi=90)
 
 
+def write_table(rows_file: Path, folder: Path) -> None:
+    """Write the rows of step 1 and all means as a Markdown table."""
+    with rows_file.open(newline="") as stream:
+        rows: list[dict[str, Any]] = list(csv.DictReader(stream))
+    columns = {
+        "bits_per_pixel": ("bpp", 3),
+        "ratio": ("ratio", 1),
+        "psnr_db": ("PSNR dB", 2),
+        "ssim": ("SSIM", 3),
+        "ms_ssim": ("MS-SSIM", 3),
+        "enl_ratio": ("ENL ratio", 2),
+        "epi": ("EPI", 3),
+        "gradient_correlation": ("centred EPI", 3),
+        "bias_median_abs_db": ("bias dB, median", 2),
+        "bias_p95_abs_db": ("95 %", 2),
+        "water_iou": ("water IoU", 2),
+        "bright_target_error_db": ("bright dB", 1),
+    }
+    lines = ["| image | codec | step | " + " | ".join(label for label, _ in columns.values()) + " |"]
+    lines.append("|---|---|---|" + "---:|" * len(columns))
+    for row in rows:
+        if row["step"] == "1" or row["image"] == "mean":
+            cells = [f"{row['image']} {row['band']}".strip(), LABELS[row["codec"]], row["step"]]
+            cells += [f"{float(row[key]):.{digits}f}" for key, (_, digits) in columns.items()]
+            lines.append("| " + " | ".join(cells) + " |")
+    (folder / "plain16_test.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Draw what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -76,6 +105,7 @@ def main() -> None:
         draw_training(arguments.history, arguments.folder)
     if arguments.rows:
         draw_rates(arguments.rows, arguments.folder)
+        write_table(arguments.rows, arguments.folder)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def test_simulated_scene(work: Path) -> None:
 def test_trained_model(work: Path) -> None:
     best = checkpoint.load(work / "run/best.ckpt")
     assert (best.config.base_channels, best.config.latent_channels) == (8, 4)
-    assert best.training["config"]["loss"] == {"mse": 0.5, "ssim": 0.5}
+    assert best.training["config"]["loss"] == {"mse": 0.5, "ssim": 0.5, "ms_ssim": 0.0, "gradient": 0.0}
     assert len((work / "run/history.jsonl").read_text().splitlines()) == 8
     assert set(best.normalizer.bounds) == {"db/VV", "db/VH"}
 
@@ -230,7 +230,7 @@ ERRORS = {
     "bad patch set": ("train run -o new", "manifest.json"),
     "existing run": ("train patches -o run", "--resume"),
     "bad loss": ("train patches -o new --loss l1", "loss: got 'l1'"),
-    "bad weights": ("train patches -o new --loss-weights 0 0", "loss weights"),
+    "bad weights": ("train patches -o new --loss-weights 0 0 0 0", "loss weights"),
     "bad architecture": ("train patches -o new --arch fancy", "arch: got 'fancy'"),
     "bad channels": ("train patches -o new --latent-channels 0", "latent_channels: got 0"),
     "bad schedule": ("train patches -o new --schedule linear", "schedule: got 'linear'"),

@@ -48,8 +48,9 @@ def test_folding_leaves_other_layers() -> None:
 
 def test_transform_is_the_model() -> None:
     scaled = tiny.BOUNDS.apply(tiny.db((96, 64)))
+    model = tiny.trained()
     with torch.inference_mode():
-        restored, latent = tiny.trained()(torch.from_numpy(scaled)[None, None])
+        restored, latent = model(torch.from_numpy(scaled)[None, None])
     exact = transform()
     np.testing.assert_allclose(exact.encode(scaled), latent[0], atol=1e-4)
     np.testing.assert_allclose(exact.decode(latent[0].numpy()), restored[0, 0], atol=1e-5)
@@ -105,3 +106,35 @@ def test_numbered_device() -> None:
     """``cuda:1`` must work where there is one; the processor can be numbered too."""
     scaled = tiny.BOUNDS.apply(tiny.db((32, 32)))
     np.testing.assert_array_equal(transform(device="cpu:0").encode(scaled), transform().encode(scaled))
+
+
+@pytest.mark.parametrize("arch", ["residual", "cbam"])
+@pytest.mark.parametrize("shape", [(1, 1), (250, 40), (300, 530)])
+def test_other_variants_run_on_any_size(arch: str, shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    model = models.build(models.ModelConfig(arch, 4, 8)).eval()
+    scaled = np.random.default_rng(0).random(shape, np.float32)
+    one = inference.Transform(model, precision="float32")
+    latent = one.encode(scaled)
+    assert latent.shape == (4, -(-shape[0] // 16), -(-shape[1] // 16))
+    pixels = one.decode(latent)
+    assert pixels.shape == (latent.shape[1] * 16, latent.shape[2] * 16)
+    assert np.isfinite(pixels).all() and pixels.min() > 0
+
+
+def test_a_model_that_pools_sees_windows_of_its_own_size() -> None:
+    """An image of exactly one window is one window; a larger one is decoded piece by piece."""
+    torch.manual_seed(0)
+    model = models.build(models.ModelConfig("cbam", 4, 8)).eval()
+    windows = inference.Transform(model, precision="float32")
+    sizes: list[tuple[int, int]] = []
+    inner = windows._decode
+
+    def seen(latent: np.ndarray) -> np.ndarray:
+        sizes.append(latent.shape[1:])
+        return inner(latent)
+
+    windows._decode = seen  # type: ignore[method-assign]
+    windows.decode(np.random.default_rng(1).random((4, 40, 40), np.float32))
+    assert len(sizes) == 16
+    assert max(max(size) for size in sizes) == 16

@@ -12,8 +12,8 @@ from sarcodec import errors, losses
 from tiny import BOUNDS, db
 
 
-def pair() -> tuple[torch.Tensor, torch.Tensor]:
-    original = torch.from_numpy(np.stack([BOUNDS.apply(db((48, 40), seed)) for seed in (0, 1)]))[:, None]
+def pair(side: int = 48) -> tuple[torch.Tensor, torch.Tensor]:
+    original = torch.from_numpy(np.stack([BOUNDS.apply(db((side, side - 8), seed)) for seed in (0, 1)]))[:, None]
     noise = torch.from_numpy(np.random.default_rng(5).normal(0, 0.05, original.shape)).float()
     return (original + noise).clamp(0, 1), original
 
@@ -44,11 +44,17 @@ def test_ssim_agrees_with_scikit_image() -> None:
 
 @pytest.mark.parametrize("weights", [*losses.PRESETS.values(), losses.LossWeights(0, 2)])
 def test_weights_are_applied(weights: losses.LossWeights) -> None:
-    restored, original = pair()
+    restored, original = pair(side=184)
     loss, mse = losses.combined(restored, original, weights)
     plain = float(((restored - original) ** 2).mean())
     assert mse.item() == pytest.approx(plain, rel=1e-6)
-    expected = weights.mse * plain + weights.ssim * (1 - losses.ssim(restored, original).item())
+    error = (restored - original).numpy()
+    expected = (
+        weights.mse * plain
+        + weights.ssim * (1 - losses.ssim(restored, original).item())
+        + weights.ms_ssim * (1 - losses.ms_ssim(restored, original).item())
+        + weights.gradient * (np.abs(np.diff(error, axis=3)).mean() + np.abs(np.diff(error, axis=2)).mean())
+    )
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -59,7 +65,17 @@ def test_presets() -> None:
         "ssim-heavy": (0.16, 0.84),
         "mse-heavy": (1.0, 0.1),
         "mse": (1.0, 0.0),
+        "ms-ssim": (0.5, 0.0),
+        "edges": (0.5, 0.4),
     }
+
+
+def test_ms_ssim_is_of_five_scales_and_needs_room() -> None:
+    restored, original = pair(side=184)
+    assert losses.ms_ssim(original, original).item() == pytest.approx(1.0, abs=1e-6)
+    assert losses.ms_ssim(restored, original).item() > losses.ssim(restored, original).item()
+    with pytest.raises(errors.InputError, match="above 160"):
+        losses.ms_ssim(*pair(side=160))
 
 
 def test_float32_under_autocast() -> None:

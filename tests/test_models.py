@@ -149,3 +149,86 @@ def test_margin_of_the_decoder(stages: int) -> None:
             touched = latent.clone()
             touched[..., first, position] += 1
             assert not torch.equal(model.decode(touched)[cell], window)
+
+
+VARIANTS = [
+    {"arch": "residual"},
+    {"arch": "residual", "activation_first": True},
+    {"arch": "residual", "bottleneck_blocks": True},
+    {"arch": "residual", "self_attention": True},
+    {"arch": "cbam"},
+    {"arch": "cbam", "attention_at": "encoder"},
+    {"arch": "cbam", "attention_at": "decoder"},
+    {"arch": "cbam", "attention_at": "everywhere", "self_attention": True, "activation_first": True},
+    {"arch": "residual", "stages": 5},
+]
+
+
+@pytest.mark.parametrize("change", VARIANTS, ids=str)
+def test_residual_and_attention_variants(change: dict[str, object]) -> None:
+    config = models.ModelConfig(base_channels=8, latent_channels=4, **change)
+    assert models.ModelConfig.from_dict(config.to_dict()) == config
+    torch.manual_seed(0)
+    model = models.build(config)
+    pixels = torch.rand(2, 1, 96, 64)
+    restored, latent = model(pixels)
+    assert latent.shape == (2, 4, 96 // config.stride, 64 // config.stride)
+    assert restored.shape == pixels.shape
+    restored.sum().backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None]
+    assert silent == []
+    assert (model.window is not None) == ("cbam" in change.values() or "self_attention" in change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arch": "plain", "activation_first": True},
+        {"arch": "plain", "self_attention": True},
+        {"arch": "residual", "attention_at": "everywhere"},
+        {"arch": "cbam", "attention_at": "nowhere"},
+    ],
+    ids=str,
+)
+def test_options_that_an_architecture_does_not_have(change: dict[str, object]) -> None:
+    with pytest.raises(errors.InputError, match=r"arch|attention_at"):
+        models.ModelConfig(**change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("arch", ["residual", "cbam"])
+def test_parameters_of_variants_b_and_c(arch: str) -> None:
+    count = sum(p.numel() for p in models.build(models.ModelConfig(arch)).parameters())
+    assert 5e6 <= count <= 9e6
+
+
+@pytest.mark.parametrize("direction", ["encode", "decode"])
+def test_margin_of_the_residual_variant(direction: str) -> None:
+    """What lies beyond the margin does not matter, to rounding; what lies inside does."""
+    model = tiny(arch="residual")
+    torch.manual_seed(1)
+    cells, first, last = 14, 6, 8
+    stride = 16 if direction == "encode" else 1
+    shape = (1, 1, cells * 16, cells * 16) if direction == "encode" else (1, 4, cells, cells)
+    one, other = torch.rand(shape), torch.rand(shape)
+    near = slice((first - model.margin) * stride, (last + model.margin) * stride)
+    other[..., near, near] = one[..., near, near]
+    out = 1 if direction == "encode" else 16
+    core = slice(first * out, last * out)
+    with torch.inference_mode():
+        a, b = (getattr(model, direction)(x)[..., core, core] for x in (one, other))
+        assert torch.allclose(a, b, atol=1e-6)
+        other[..., near.start, near] += 1
+        other[..., first * stride, near] += 1
+        assert not torch.allclose(a, getattr(model, direction)(other)[..., core, core], atol=1e-6)
+
+
+def test_attention_gates_by_channel_and_by_position() -> None:
+    from sarcodec.models import blocks
+
+    x = torch.rand(2, 16, 8, 8)
+    channel, spatial = blocks.ChannelAttention(16), blocks.SpatialAttention()
+    assert channel.weights(x).shape == (2, 16, 1, 1)
+    assert spatial.weights(x).shape == (2, 1, 8, 8)
+    assert torch.equal(channel(x), x * channel.weights(x))
+    assert ((spatial.weights(x) > 0) & (spatial.weights(x) < 1)).all()
+    assert torch.equal(blocks.GridAttention(16)(x), x)

@@ -44,7 +44,11 @@ def test_the_counter_counts() -> None:
 def test_no_function_over_60_code_lines(path: Path) -> None:
     text = path.read_text()
     code = code_lines(text)
-    sizes = {f.name: len(code & set(range(f.lineno, f.end_lineno + 1))) for f in functions(ast.parse(text))}
+    signature = path.parent.name != "cli"  # the options of a command are its signature
+    sizes = {
+        f.name: len(code & set(range(f.lineno if signature else f.body[0].lineno, f.end_lineno + 1)))
+        for f in functions(ast.parse(text))
+    }
     assert {name: size for name, size in sizes.items() if size > 60} == {}
 
 

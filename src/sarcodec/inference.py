@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import fusion
 
-from sarcodec import errors, models
+from sarcodec import errors, models, tiling
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -36,6 +36,10 @@ class Transform:
         Pixels per latent position.
     margin : int
         Pixels of context that a window needs on every side, a multiple of the stride.
+    window : int or None
+        Side in pixels of the windows that a model which pools over them is run in; None for any size at once.
+    channels : int
+        Latent channels.
     """
 
     def __init__(self, model: models.Autoencoder, *, device: str = "cpu", precision: str = "auto") -> None:
@@ -45,7 +49,9 @@ class Transform:
         self.bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self.device))
         self.stride = model.config.stride
         self.margin = model.margin * model.config.stride
-        model.encoder, model.decoder = fold_batch_norm(model.encoder), fold_batch_norm(model.decoder)
+        self.window = model.window
+        self.channels = model.config.latent_channels
+        fold_batch_norm(model)
         self._model = model.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def encode(self, scaled: FloatArray) -> FloatArray:
@@ -63,11 +69,37 @@ class Transform:
             Latent (C, ceil(h/stride), ceil(w/stride)).
         """
         filled = np.pad(scaled, [(0, -side % self.stride) for side in scaled.shape], mode="edge")
-        latent: FloatArray = self._run(self._model.encode, filled[None, None])[0]
+        if self.window is None:
+            return self._encode(filled)
+        height, width = filled.shape
+        latent = np.empty((self.channels, height // self.stride, width // self.stride), np.float32)
+        for tile in tiling.TileGrid(height, width, self.window - 2 * self.margin, margin=self.margin):
+            part = self._encode(filled[tile.outer.slices])
+            core, outer = tile.core.divided(self.stride), tile.outer.divided(self.stride)
+            latent[(slice(None), *core.slices)] = part[(slice(None), *core.inside(outer))]
         return latent
 
     def decode(self, latent: FloatArray) -> FloatArray:
-        """Decode a latent (C, h, w) to pixels (h·stride, w·stride) in [0, 1], float32."""
+        """Decode a latent (C, h, w) to pixels (h·stride, w·stride) in [0, 1], float32.
+
+        A model that pools over its window decodes in windows of its own size, blended by a raised cosine.
+        """
+        if self.window is None:
+            return self._decode(latent)
+        height, width = latent.shape[1] * self.stride, latent.shape[2] * self.stride
+        core = self.window - 2 * (self.margin + self.stride)
+        grid = tiling.TileGrid(height, width, core, ramp=self.stride, margin=self.margin)
+        pixels = np.zeros((height, width), np.float32)
+        for tile in grid:
+            part = self._decode(latent[(slice(None), *tile.outer.divided(self.stride).slices)])
+            pixels[tile.blend.slices] += grid.weights(tile) * part[tile.blend.inside(tile.outer)]
+        return pixels
+
+    def _encode(self, pixels: FloatArray) -> FloatArray:
+        latent: FloatArray = self._run(self._model.encode, pixels[None, None])[0]
+        return latent
+
+    def _decode(self, latent: FloatArray) -> FloatArray:
         pixels: FloatArray = self._run(self._model.decode, latent[None])[0, 0]
         return pixels
 
@@ -97,10 +129,9 @@ def has_bfloat16(device: str | torch.device) -> bool:
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """Return the network with every batch norm that follows a convolution folded into it.
-
-    Walks sequences; (convolution, batch norm) pairs become one convolution, all else stays.
-    """
+    """Fold every batch norm that follows a convolution in a sequence into it, in place; returns the network."""
+    for name, child in network.named_children():
+        setattr(network, name, fold_batch_norm(child))
     if not isinstance(network, nn.Sequential):
         return network
     folded: list[nn.Module] = []
@@ -110,5 +141,5 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
             transposed = isinstance(convolution, nn.ConvTranspose2d)
             folded[-1] = fusion.fuse_conv_bn_eval(convolution, layer, transpose=transposed)
         else:
-            folded.append(fold_batch_norm(layer))
+            folded.append(layer)
     return nn.Sequential(*folded)

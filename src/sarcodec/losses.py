@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 
@@ -13,15 +13,18 @@ from sarcodec import errors
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of ``mse·MSE + ssim·(1 − SSIM)``."""
+    """Weights of ``mse·MSE + ssim·(1 − SSIM) + ms_ssim·(1 − MS-SSIM) + gradient·|∇x̂ − ∇x|``."""
 
     mse: float = 0.5
     ssim: float = 0.5
+    ms_ssim: float = 0.0
+    gradient: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.mse >= 0 and self.ssim >= 0 and 0 < self.mse + self.ssim < math.inf):
+        values = astuple(self)
+        if not (min(values) >= 0 and 0 < sum(values) < math.inf):
             raise errors.InputError(
-                f"loss weights: got mse {self.mse} and ssim {self.ssim}; both must be finite and >= 0, one > 0"
+                f"loss weights: got {', '.join(map(str, values))}; all must be finite and >= 0, one of them > 0"
             )
 
 
@@ -30,6 +33,8 @@ PRESETS: Mapping[str, LossWeights] = {
     "ssim-heavy": LossWeights(0.16, 0.84),
     "mse-heavy": LossWeights(1.0, 0.1),
     "mse": LossWeights(1.0, 0.0),
+    "ms-ssim": LossWeights(0.5, 0.0, 0.5),
+    "edges": LossWeights(0.5, 0.4, 0.0, 0.1),
 }
 """Named weights; ``balanced`` is where to start."""
 
@@ -50,13 +55,36 @@ def ssim(restored: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
     Tensor
         Scalar in (−1, 1].
     """
+    return _similarity("ssim", restored, original)
+
+
+def ms_ssim(restored: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
+    """Multi-scale structural similarity over five scales (Wang et al. 2003, 10.1109/ACSSC.2003.1292216).
+
+    As :func:`ssim`; sides must be above 160 pixels, InputError otherwise.
+    """
+    if min(original.shape[-2:]) <= 160:
+        raise errors.InputError(
+            f"loss: MS-SSIM needs patches above 160 pixels a side, got {tuple(original.shape[-2:])}; "
+            "prepare larger ones or give ms_ssim no weight"
+        )
+    return _similarity("ms_ssim", restored, original)
+
+
+def _similarity(kind: str, restored: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
     try:
         import pytorch_msssim
     except ImportError as cause:
         raise errors.MissingExtra("pytorch-msssim", "train") from cause
     with torch.autocast(restored.device.type, enabled=False):
-        value: torch.Tensor = pytorch_msssim.ssim(restored.float(), original.float(), data_range=1.0)
+        value: torch.Tensor = getattr(pytorch_msssim, kind)(restored.float(), original.float(), data_range=1.0)
     return value
+
+
+def gradient_difference(restored: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of the horizontal and vertical first differences of two (N, 1, H, W) images."""
+    error = restored.float() - original.float()
+    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 
 
 def combined(
@@ -67,4 +95,8 @@ def combined(
     loss = weights.mse * mse
     if weights.ssim:
         loss = loss + weights.ssim * (1.0 - ssim(restored, original))
+    if weights.ms_ssim:
+        loss = loss + weights.ms_ssim * (1.0 - ms_ssim(restored, original))
+    if weights.gradient:
+        loss = loss + weights.gradient * gradient_difference(restored, original)
     return loss, mse

@@ -52,6 +52,10 @@ class Window:
             min(self.right + pixels, width),
         )
 
+    def divided(self, stride: int) -> Window:
+        """Return the window in units of ``stride`` pixels; its borders must be multiples, but for the last ones."""
+        return Window(self.top // stride, -(-self.bottom // stride), self.left // stride, -(-self.right // stride))
+
     def overlaps(self, other: Window) -> bool:
         """Tell whether the two windows share a pixel."""
         return (

@@ -15,70 +15,19 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from sarcodec import atomic, calibration, checkpoint, errors, inference, losses, models, patches, runlog
+from sarcodec.train_config import TrainConfig as TrainConfig
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
 COLLAPSED_SHARE = 0.02
 """An output whose standard deviation is below this share of the original's has collapsed."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a model is trained.
-
-    ``schedule`` is ``cosine`` (to zero at the last epoch), ``plateau`` (halved after ``patience // 3`` epochs
-    without progress) or ``constant``, after ``warmup_steps`` of linear warm-up. ``patience`` epochs without a lower
-    validation loss stop the run; 0 never does. ``precision`` is ``bfloat16`` (autocast) or ``float32``.
-    """
-
-    epochs: int = 200
-    batch_size: int = 8
-    learning_rate: float = 1e-4
-    optimizer: str = "adam"
-    weight_decay: float = 0.0
-    schedule: str = "cosine"
-    warmup_steps: int = 200
-    clip_norm: float = 1.0
-    patience: int = 0
-    loss: losses.LossWeights = losses.PRESETS["balanced"]
-    precision: str = "bfloat16"
-    seed: int = 0
-    save_minutes: float = 3.0
-    tensorboard: bool = True
-
-    def __post_init__(self) -> None:
-        for name, allowed in (
-            ("optimizer", ("adam", "adamw")),
-            ("schedule", ("cosine", "plateau", "constant")),
-            ("precision", ("bfloat16", "float32")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise errors.InputError(f"{name}: got {getattr(self, name)!r}; pass one of {', '.join(allowed)}")
-        for name in ("epochs", "batch_size", "learning_rate", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise errors.InputError(f"{name}: got {getattr(self, name)}; it must be above 0")
-        for name in ("weight_decay", "warmup_steps", "patience", "seed", "save_minutes"):
-            if not getattr(self, name) >= 0:
-                raise errors.InputError(f"{name}: got {getattr(self, name)}; it must be 0 or more")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> TrainConfig:
-        """Inverse of :meth:`to_dict`; FormatError for unknown keys or values."""
-        try:
-            return cls(**{**record, "loss": losses.LossWeights(**record["loss"])})
-        except (TypeError, KeyError, errors.InputError) as cause:
-            raise errors.FormatError(f"training configuration: {cause}") from cause
 
 
 @dataclass(frozen=True)
@@ -123,7 +72,13 @@ class _Run:
 
 
 def start(
-    folder: Path, patch_folder: Path, model: models.ModelConfig, config: TrainConfig, device: str = "cpu"
+    folder: Path,
+    patch_folder: Path,
+    model: models.ModelConfig,
+    config: TrainConfig,
+    device: str = "cpu",
+    *,
+    initial: Path | None = None,
 ) -> Iterator[Progress]:
     """Train a new model; run the iterator to its end.
 
@@ -137,6 +92,9 @@ def start(
         What to train and how.
     device : str
         A torch device.
+    initial : path, optional
+        A checkpoint to start from instead of random weights, for example one of a lower ratio: tensors of the same
+        name are copied as far as their shapes overlap.
 
     Yields
     ------
@@ -152,11 +110,12 @@ def start(
     """
     if (folder / "run.json").exists():
         raise errors.InputError(f"run {folder}: exists already; continue it with --resume, or name another folder")
-    fresh = _fresh(patch_folder, model, config)
+    fresh = _fresh(patch_folder, model, config, initial)
     _splits(patch_folder, config)
     inference.open_device(device)
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"patches": str(patch_folder.resolve()), "model": model.to_dict(), "training": config.to_dict()}
+    settings |= {"initial": str(initial.resolve())} if initial else {}
     atomic.write_bytes(folder / "run.json", json.dumps(settings, indent=1).encode())
     return _train(folder, patch_folder, fresh, config, _Position(), device)
 
@@ -168,10 +127,11 @@ def resume(folder: Path, device: str = "cpu") -> Iterator[Progress]:
         config = TrainConfig.from_dict(settings["training"])
         model = models.ModelConfig.from_dict(settings["model"])
         patch_folder = Path(settings["patches"])
+        initial = Path(settings["initial"]) if "initial" in settings else None
     except (OSError, ValueError, KeyError, TypeError) as cause:
         raise errors.FormatError(f"run {folder}: has no readable run.json to resume ({cause})") from cause
     if not (folder / "last.ckpt").exists():
-        return _train(folder, patch_folder, _fresh(patch_folder, model, config), config, _Position(), device)
+        return _train(folder, patch_folder, _fresh(patch_folder, model, config, initial), config, _Position(), device)
     last = checkpoint.load(folder / "last.ckpt")
     try:
         at = _Position(**last.training["position"])
@@ -180,10 +140,19 @@ def resume(folder: Path, device: str = "cpu") -> Iterator[Progress]:
     return _train(folder, patch_folder, last, config, at, device)
 
 
-def _fresh(patch_folder: Path, model: models.ModelConfig, config: TrainConfig) -> checkpoint.Checkpoint:
+def _fresh(
+    patch_folder: Path, model: models.ModelConfig, config: TrainConfig, initial: Path | None
+) -> checkpoint.Checkpoint:
+    """Return a checkpoint of random weights, or of those of ``initial`` as far as shapes overlap."""
     torch.manual_seed(config.seed)
     normalizer = patches.read_manifest(patch_folder).normalizer
-    return checkpoint.Checkpoint(model, normalizer, models.build(model).state_dict())
+    weights = models.build(model).state_dict()
+    given = checkpoint.load(initial).weights if initial else {}
+    for name, value in weights.items():
+        if name in given and given[name].dim() == value.dim():
+            shared = tuple(slice(min(sides)) for sides in zip(value.shape, given[name].shape, strict=True))
+            value[shared] = given[name][shared].to(value.dtype)
+    return checkpoint.Checkpoint(model, normalizer, weights)
 
 
 def _splits(patch_folder: Path, config: TrainConfig) -> tuple[patches.PatchSet, patches.PatchSet]:

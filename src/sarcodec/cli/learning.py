@@ -59,12 +59,23 @@ def train(
     patch_set: Annotated[Path | None, typer.Argument(help="A patch set; not needed with --resume.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run.")] = None,
     resume: Annotated[Path | None, typer.Option(help="A run to continue; its settings stand.")] = None,
-    arch: Annotated[str, typer.Option(help="Architecture.")] = "plain",
+    arch: Annotated[str, typer.Option(help="Architecture: plain, residual or cbam.")] = "plain",
     latent_channels: Annotated[int, typer.Option(help="Channels of the bottleneck.")] = 16,
     base_channels: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
-    loss: Annotated[str, typer.Option(help="balanced, ssim-heavy, mse-heavy or mse.")] = "balanced",
+    stages: Annotated[int, typer.Option(help="Stride-2 stages; 5 makes an 8×8 latent of a 256² patch.")] = 4,
+    activation_first: Annotated[bool, typer.Option(help="Residual blocks with activations first.")] = False,
+    bottleneck_blocks: Annotated[bool, typer.Option(help="Residual blocks of 1×1, 3×3, 1×1.")] = False,
+    attention_at: Annotated[
+        str, typer.Option(help="Where cbam attends: bottleneck, encoder, decoder or everywhere.")
+    ] = "bottleneck",
+    self_attention: Annotated[bool, typer.Option(help="Self-attention over the latent grid.")] = False,
+    initialise_from: Annotated[
+        Path | None, typer.Option(help="A checkpoint to start from, for example of a lower ratio.")
+    ] = None,
+    loss: Annotated[str, typer.Option(help="balanced, ssim-heavy, mse-heavy, mse, ms-ssim or edges.")] = "balanced",
     loss_weights: Annotated[
-        tuple[float, float] | None, typer.Option(help="Weights of MSE and of 1 − SSIM, instead of --loss.")
+        tuple[float, float, float, float] | None,
+        typer.Option(help="Weights of MSE, 1 − SSIM, 1 − MS-SSIM and gradient difference, instead of --loss."),
     ] = None,
     epochs: Annotated[int, typer.Option()] = 200,
     batch_size: Annotated[int, typer.Option()] = 8,
@@ -106,8 +117,18 @@ def train(
             seed=seed,
             tensorboard=tensorboard,
         )
-        model = models.ModelConfig(arch=arch, latent_channels=latent_channels, base_channels=base_channels)
-        folder, steps = output, training.start(output, patch_set, model, config, device)
+        model = models.ModelConfig(
+            arch=arch,
+            latent_channels=latent_channels,
+            base_channels=base_channels,
+            stages=stages,
+            activation_first=activation_first,
+            bottleneck_blocks=bottleneck_blocks,
+            self_attention=self_attention,
+            attention_at=attention_at,
+        )
+        folder = output
+        steps = training.start(output, patch_set, model, config, device, initial=initialise_from)
     _follow(steps, quiet)
     terminal.say(f"{folder / 'best.ckpt'}: best checkpoint, calibrated")
 

@@ -22,6 +22,8 @@ class Autoencoder(nn.Module):
     margin : int
         Latent positions beyond a window that its pixels depend on, each side; also in units of the stride, the
         pixels that a latent depends on.
+    window : int, optional
+        Side in pixels of the only windows the model should see, when it pools over a window; None for any size.
 
     Notes
     -----
@@ -38,6 +40,7 @@ class Autoencoder(nn.Module):
         decoder: nn.Module,
         to_pixels: nn.Module,
         margin: int,
+        window: int | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -46,6 +49,7 @@ class Autoencoder(nn.Module):
         self.decoder = decoder
         self.to_pixels = to_pixels
         self.margin = margin
+        self.window = window
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Map pixels (N, 1, H, W) in [0, 1], sides multiples of the stride, to the latent (N, C, h, w), float32."""

@@ -8,27 +8,56 @@ from typing import Any
 
 from sarcodec import errors
 
+ATTENTION_PLACES = ("bottleneck", "encoder", "decoder", "everywhere")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
     """What an autoencoder looks like.
 
     ``arch`` names an entry of :data:`sarcodec.models.MODELS`; ``stages`` stride-2 stages shrink each side by
-    ``2**stages``; ``base_channels`` is the width of the first stage; the bottleneck has ``latent_channels``.
+    ``2**stages``; ``base_channels`` is the width of the first stage, doubled twice in the next ones; the bottleneck
+    has ``latent_channels``.
+
+    Residual variants may have their activations first (pre-activation), bottleneck blocks, and self-attention over
+    the latent grid. ``attention_at`` says where variant C attends: ``bottleneck``, after every block of the
+    ``encoder``, of the ``decoder``, or ``everywhere``.
     """
 
     arch: str = "plain"
     latent_channels: int = 16
     base_channels: int = 64
     stages: int = 4
+    activation_first: bool = False
+    bottleneck_blocks: bool = False
+    self_attention: bool = False
+    attention_at: str = "bottleneck"
 
     def __post_init__(self) -> None:
+        if self.attention_at not in ATTENTION_PLACES:
+            raise errors.InputError(
+                f"attention_at: got {self.attention_at!r}; pass one of {', '.join(ATTENTION_PLACES)}"
+            )
+        if self.arch == "plain" and (self.activation_first or self.bottleneck_blocks or self.self_attention):
+            raise errors.InputError(
+                "arch: plain has no residual blocks and no attention; pass residual or cbam for activation_first, "
+                "bottleneck_blocks or self_attention"
+            )
+        if self.arch != "cbam" and self.attention_at != "bottleneck":
+            raise errors.InputError(
+                f"attention_at: got {self.attention_at!r} for arch {self.arch!r}; only cbam attends"
+            )
         if not isinstance(self.arch, str):
             raise errors.InputError(f"arch: got {self.arch!r}; pass the name of an architecture")
         for name, low, high in (("latent_channels", 1, 1024), ("base_channels", 1, 1024), ("stages", 1, 6)):
             value = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
                 raise errors.InputError(f"{name}: got {value!r}; pass a whole number from {low} to {high}")
+
+    @property
+    def attention(self) -> str | None:
+        """Where CBAM attends, or None."""
+        return self.attention_at if self.arch == "cbam" else None
 
     @property
     def stride(self) -> int:

@@ -1,0 +1,61 @@
+"""How a model is trained: the configuration of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sarcodec import errors, losses
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained.
+
+    ``schedule`` is ``cosine`` (to zero at the last epoch), ``plateau`` (halved after ``patience // 3`` epochs
+    without progress) or ``constant``, after ``warmup_steps`` of linear warm-up. ``patience`` epochs without a lower
+    validation loss stop the run; 0 never does. ``precision`` is ``bfloat16`` (autocast) or ``float32``.
+    """
+
+    epochs: int = 200
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    schedule: str = "cosine"
+    warmup_steps: int = 200
+    clip_norm: float = 1.0
+    patience: int = 0
+    loss: losses.LossWeights = losses.PRESETS["balanced"]
+    precision: str = "bfloat16"
+    seed: int = 0
+    save_minutes: float = 3.0
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("optimizer", ("adam", "adamw")),
+            ("schedule", ("cosine", "plateau", "constant")),
+            ("precision", ("bfloat16", "float32")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise errors.InputError(f"{name}: got {getattr(self, name)!r}; pass one of {', '.join(allowed)}")
+        for name in ("epochs", "batch_size", "learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise errors.InputError(f"{name}: got {getattr(self, name)}; it must be above 0")
+        for name in ("weight_decay", "warmup_steps", "patience", "seed", "save_minutes"):
+            if not getattr(self, name) >= 0:
+                raise errors.InputError(f"{name}: got {getattr(self, name)}; it must be 0 or more")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> TrainConfig:
+        """Inverse of :meth:`to_dict`; FormatError for unknown keys or values."""
+        try:
+            return cls(**{**record, "loss": losses.LossWeights(**record["loss"])})
+        except (TypeError, KeyError, errors.InputError) as cause:
+            raise errors.FormatError(f"training configuration: {cause}") from cause
