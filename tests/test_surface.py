@@ -51,7 +51,7 @@ def test_unknown_name() -> None:
 
 WITHOUT_EXTRAS = """
 import sys
-MISSING = {"tensorboard", "pytorch_msssim", "matplotlib", "imagecodecs", "psutil", "skimage", "pandas"}
+MISSING = {"tensorboard", "pytorch_msssim", "matplotlib", "imagecodecs", "av", "bjontegaard", "psutil", "skimage", "pandas"}
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in MISSING:

@@ -18,6 +18,10 @@ import numpy.typing as npt
 from sarcodec import atomic, baselines, codec, container, errors, io, metrics, prepare, radiometry, scene, tiling
 
 
+PEERS = ("jpeg2000", "jpegxl")
+"""Peers that are set beside a model; ``study`` measures more of them."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One band of one image by one codec: its real bytes and its quality."""
@@ -116,7 +120,8 @@ def _measure(
 
     yield row("sarcodec", size.bytes, restored)
     if with_peers:
-        for name, peer in baselines.PEERS.items():
+        for name in PEERS:
+            peer = baselines.PEERS[name]
             peer_db, used = baselines.restore(peer, original, valid, size.bytes)
             yield row(name, used, peer_db)
 

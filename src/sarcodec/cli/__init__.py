@@ -25,6 +25,7 @@ for command in (
     coding.info,
     coding.simulate,
     learning.prepare,
+    learning.models,
     learning.train,
     learning.calibrate,
     learning.evaluate,

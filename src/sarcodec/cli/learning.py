@@ -55,6 +55,51 @@ def prepare(
     terminal.say(f"{output}: {manifest.count('train')} training and {manifest.count('val')} validation patches")
 
 
+def models(
+    latent_channels: Annotated[int, typer.Option(help="Channels of the bottleneck.")] = 16,
+    memory: Annotated[bool, typer.Option(help="Measure training memory; takes a few seconds a model.")] = True,
+    as_json: terminal.AsJson = False,
+) -> None:
+    """Say what each variant costs and sees: parameters, arithmetic, receptive field, latent, memory."""
+    from sarcodec.models import ModelConfig, census
+
+    rows = []
+    for name, config in (
+        ("A", ModelConfig("plain", latent_channels)),
+        ("B", ModelConfig("residual", latent_channels)),
+        ("C", ModelConfig("cbam", latent_channels)),
+        ("A, 8×8", ModelConfig("plain", latent_channels, stages=5)),
+        ("B, 8×8", ModelConfig("residual", latent_channels, stages=5)),
+    ):
+        figures = census.take(config)
+        rows.append(
+            {
+                "variant": name,
+                "arch": config.arch,
+                "parameters": figures.parameters,
+                "multiply_adds_per_pixel": round(figures.multiply_adds_per_pixel),
+                "receptive_field": figures.receptive_field,
+                "latent": "×".join(map(str, figures.latent_shape[::-1])),
+                "latent_ratio": config.latent_ratio,
+                "training_mib_batch_8": census.training_memory(config, 8) if memory else None,
+                "training_mib_batch_16": census.training_memory(config, 16) if memory else None,
+            }
+        )
+    if as_json:
+        terminal.print_json(rows)
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*("window" if v is None and k == "receptive_field" else _cell(v) for k, v in row.items()))
+    terminal.say(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if isinstance(value, int | float) else str(value)
+
+
 def train(
     patch_set: Annotated[Path | None, typer.Argument(help="A patch set; not needed with --resume.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run.")] = None,
