@@ -51,7 +51,17 @@ def test_unknown_name() -> None:
 
 WITHOUT_EXTRAS = """
 import sys
-MISSING = {"tensorboard", "pytorch_msssim", "matplotlib", "imagecodecs", "av", "bjontegaard", "psutil", "skimage", "pandas"}
+MISSING = {
+    "av",
+    "bjontegaard",
+    "imagecodecs",
+    "matplotlib",
+    "pandas",
+    "psutil",
+    "pytorch_msssim",
+    "skimage",
+    "tensorboard",
+}
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in MISSING:

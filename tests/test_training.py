@@ -321,3 +321,28 @@ def test_no_tensorboard_unless_asked(run: Path, patch_set: Path, monkeypatch: py
 def test_trains_without_gdal() -> None:
     code = "import sys, sarcodec.training; sys.exit(int('rasterio' in sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("arch", ["residual", "cbam"])
+def test_other_variants_train(tmp_path: Path, arch: str) -> None:
+    """A strided 1×1 convolution of a one-channel image once corrupted the heap in its backward pass."""
+    data = tiny.patch_set(tmp_path / "patches", train=8, val=2)
+    config = training.TrainConfig(epochs=12, batch_size=4, warmup_steps=0, learning_rate=3e-3, tensorboard=False)
+    model = models.ModelConfig(arch, latent_channels=4, base_channels=8)
+    losses_seen = [p.val["loss"] for p in training.start(tmp_path / "run", data, model, config) if p.val]
+    assert losses_seen[-1] < losses_seen[0]
+    assert checkpoint.load(tmp_path / "run" / "best.ckpt").config == model
+
+
+def test_starting_from_a_checkpoint_of_another_width(tmp_path: Path) -> None:
+    """Weights are copied as far as shapes overlap: the first latent channels, and all of the other layers."""
+    data = tiny.patch_set(tmp_path / "patches", train=8, val=2)
+    config = training.TrainConfig(epochs=1, batch_size=4, tensorboard=False, seed=5)
+    for _ in training.start(tmp_path / "wide", data, models.ModelConfig("plain", 6, 8), config):
+        pass
+    wide = checkpoint.load(tmp_path / "wide" / "best.ckpt").weights
+    narrow = training._fresh(data, models.ModelConfig("plain", 4, 8), config, tmp_path / "wide" / "best.ckpt").weights
+    assert torch.equal(narrow["to_latent.weight"], wide["to_latent.weight"][:4])
+    assert torch.equal(narrow["encoder.0.0.weight"], wide["encoder.0.0.weight"])
+    fresh = training._fresh(data, models.ModelConfig("plain", 4, 8), config, None).weights
+    assert not torch.equal(fresh["encoder.0.0.weight"], wide["encoder.0.0.weight"])

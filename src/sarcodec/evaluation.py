@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from sarcodec import atomic, baselines, codec, container, errors, io, metrics, prepare, radiometry, scene, tiling
 
-
 PEERS = ("jpeg2000", "jpegxl")
 """Peers that are set beside a model; ``study`` measures more of them."""
 

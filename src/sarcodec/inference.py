@@ -105,7 +105,7 @@ class Transform:
 
     def _run(self, network: object, batch: FloatArray) -> FloatArray:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            tensor = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
+            tensor = torch.from_numpy(batch).to(self.device).contiguous(memory_format=torch.channels_last)
             result: FloatArray = network(tensor).cpu().numpy()  # type: ignore[operator]
         return result
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from sarcodec import _version, errors
-from sarcodec.cli import coding, learning
+from sarcodec.cli import coding, learning, studying
 
 app = typer.Typer(
     name="sarcodec",
@@ -32,6 +32,7 @@ for command in (
     learning.report,
 ):
     app.command()(command)
+app.add_typer(studying.app, name="study")
 
 
 @app.callback(invoke_without_command=True)

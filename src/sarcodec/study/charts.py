@@ -1,0 +1,246 @@
+"""Charts of a study: inline SVG in the manner of :mod:`sarcodec.report.charts`, one colour a family or peer.
+
+A family of models (a model without its latent channels) has a colour, its latent channels a marker; peers are
+dashed, bounds dotted. The legend is HTML above the charts, once for all of them.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sarcodec import metrics
+from sarcodec.report import charts as report_charts
+from sarcodec.study import peers, results, rows, tables
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = 12
+"""Colours of the page, ``--line-0`` to ``--line-11``; families take the first ones, peers and bounds the rest."""
+PLACEHOLDERS = [f"#{index + 1:02x}f00{index:x}" for index in range(COLOURS)]
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ((4.0, 2.0), (6.0, 1.5, 1.5, 1.5), (2.0, 1.5))
+PEER_COLOURS = {"jpeg2000": 4, "jpegxl": 5, "hevc": 6, "htj2k": 7, "sz3": 8, "sperr": 9, "zfp": 10, "lerc": 11}
+LABELS = {"psnr_db": "PSNR (dB)", "ssim": "SSIM", "enl_ratio": "ENL ratio", "epi": "EPI"}
+NAMES = {
+    "jpeg2000": "JPEG 2000",
+    "jpegxl": "JPEG XL",
+    "hevc": "HEVC intra",
+    "htj2k": "HTJ2K",
+    "sz3": "SZ3",
+    "sperr": "SPERR",
+    "zfp": "ZFP",
+    "lerc": "LERC",
+    peers.GAUSSIAN: "Gaussian rate–distortion",
+    peers.KLT: "KLT, 16 × 16",
+}
+RATE_LIMITS = (0.03, 2.6)
+FLOORS = {"psnr_db": 15.0, "ssim": 0.1, "enl_ratio": 0.3, "epi": 0.5}
+"""Below these nothing is of use; curves are cut there, lest a hopeless codec squeeze all others together."""
+ENL_TOP = 8.0
+WIDE, TALL = (5.6, 3.6), (5.6, 4.2)
+_INK = report_charts.INK
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a line is drawn."""
+
+    colour: int | None
+    marker: str = ""
+    dashes: tuple[float, ...] = ()
+
+    def options(self) -> dict[str, Any]:
+        """Return the keywords of matplotlib."""
+        known: dict[str, Any] = {"color": _INK if self.colour is None else PLACEHOLDERS[self.colour]}
+        if self.marker:
+            known |= {"marker": self.marker, "markersize": 4.5}
+        if self.dashes:
+            known |= {"linestyle": (0, self.dashes), "linewidth": 1.2}
+        return known
+
+
+def styles(study: results.Study) -> dict[str, Style]:
+    """Give every variant, peer and bound its style."""
+    channels = sorted({cell.channels for cell in study.cells}, reverse=True)
+    known = {}
+    for name, cells in study.variants.items():
+        marker = MARKERS[channels.index(cells[0].channels) % len(MARKERS)]
+        known[name] = Style(study.families.index(cells[0].family) % 4, marker)
+    for number, name in enumerate(study.peer_curves):
+        known[name] = Style(PEER_COLOURS.get(name, 11), "", DASHES[number % len(DASHES)])
+    return known | {peers.GAUSSIAN: Style(None, "", (1.0, 1.6)), peers.KLT: Style(None, "x", (1.0, 1.6))}
+
+
+def svg(draw: Callable[[Axes], None], label: str, size: tuple[float, float] = WIDE) -> str:
+    """Draw one chart of a size in inches; its colours follow the page."""
+
+    def sized(axes: Axes) -> None:
+        axes.figure.set_size_inches(*size)  # type: ignore[union-attr]
+        draw(axes)
+
+    text = report_charts._svg(sized, label)
+    for index, colour in enumerate(PLACEHOLDERS):
+        text = text.replace(colour, f"var(--line-{index})")
+    return text
+
+
+def legend(study: results.Study, names: Sequence[str]) -> str:
+    """Return an HTML legend of variants, peers and bounds."""
+    known = styles(study)
+    shapes = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "x": "×", "": ""}
+    items = []
+    for name in names:
+        style = known[name]
+        colour = "var(--ink)" if style.colour is None else f"var(--line-{style.colour})"
+        dash = " ".join(f"{1.4 * length:g}" for length in style.dashes)
+        items.append(
+            f'<li><svg viewBox="0 0 34 12" aria-hidden="true"><path d="M1 6H33" stroke="{colour}" stroke-width="2" '
+            f'stroke-dasharray="{dash}"/><text x="17" y="10" text-anchor="middle" font-size="11" fill="{colour}">'
+            f"{shapes[style.marker]}</text></svg>{html.escape(NAMES.get(name, name))}</li>"
+        )
+    return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def rate_curves(study: results.Study, figure: str) -> str:
+    """Draw a figure against true bits per pixel: variants over their steps, peers, and the Gaussian bound."""
+    known = styles(study)
+    curves = {**study.peer_curves, **study.variant_curves}
+
+    def draw(axes: Axes) -> None:
+        for name, curve in curves.items():
+            points = [(r.bits_per_pixel, rows.figure(r, figure)) for r in curve if np.isfinite(r.bits_per_pixel)]
+            points = [(rate, value) for rate, value in points if np.isfinite(value)]
+            if points:
+                axes.plot(*zip(*points, strict=True), **known[name].options())
+        _limit(axes, figure)
+        _targets(axes, figure)
+        axes.set(xscale="log", xlabel="true rate (bits per pixel)", ylabel=LABELS[figure], xlim=RATE_LIMITS)
+        _plain_ticks(axes, (0.05, 0.1, 0.2, 0.5, 1, 2))
+
+    return svg(draw, f"{LABELS[figure]} against bits per pixel", TALL)
+
+
+def latent_curves(study: results.Study, figure: str) -> str:
+    """Draw a figure at the finest step against the latent ratio, with the KLT at equal coefficients."""
+    known = styles(study)
+
+    def draw(axes: Axes) -> None:
+        for family in study.families:
+            points = []
+            for name, cells in study.variants.items():
+                if cells[0].family == family and study.variant_curves[name]:
+                    finest = min(study.variant_curves[name], key=lambda row: row.step)
+                    points.append((cells[0].latent_ratio, rows.figure(finest, figure), known[name]))
+            points.sort(key=lambda point: point[0])
+            if points:
+                axes.plot([p[0] for p in points], [p[1] for p in points], color=points[0][2].options()["color"])
+            for ratio, value, style in points:
+                axes.plot([ratio], [value], **style.options())
+        klt = [(256 / row.step, rows.figure(row, figure)) for row in study.peer_curves.get(peers.KLT, ())]
+        if klt:
+            axes.plot(*zip(*sorted(klt), strict=True), **known[peers.KLT].options())
+        _limit(axes, figure)
+        _targets(axes, figure)
+        axes.set(xscale="log", xlabel="latent ratio (pixels per latent value)", ylabel=LABELS[figure])
+        _plain_ticks(axes, (4, 8, 16, 32, 64))
+
+    return svg(draw, f"{LABELS[figure]} against latent ratio", TALL)
+
+
+def paired(study: results.Study, variants: Sequence[str], figure: str) -> str:
+    """Draw a figure of every image for variants of one ratio at the finest step, the same image joined by a line."""
+
+    def draw(axes: Axes) -> None:
+        columns = []
+        for name in variants:
+            cells = study.variants[name]
+            finest = min(row.step for cell in cells for row in cell.rows)
+            columns.append(rows.by_image([r for c in cells for r in c.rows if r.step == finest], figure))
+        for key in columns[0]:
+            axes.plot(range(len(columns)), [c.get(key, np.nan) for c in columns], color=report_charts.SOFT, lw=0.8)
+        known = styles(study)
+        for place, (name, column) in enumerate(zip(variants, columns, strict=True)):
+            colour = known[name].options()["color"]
+            axes.scatter([place] * len(column), list(column.values()), s=18, color=colour, alpha=0.75, linewidths=0)
+            axes.plot([place - 0.13, place + 0.13], [np.nanmean(list(column.values()))] * 2, color=colour, lw=2.6)
+        axes.set_xticks(range(len(variants)), variants)
+        axes.set(ylabel=LABELS[figure], xlim=(-0.5, len(variants) - 0.5))
+
+    return svg(draw, f"{LABELS[figure]} of every image: {', '.join(variants)}")
+
+
+def forest(found: Sequence[tables.Difference], unit: str) -> str:
+    """Draw differences with their intervals; crosses are the mean differences of single seeds."""
+
+    def draw(axes: Axes) -> None:
+        for place, difference in enumerate(found):
+            colour = PLACEHOLDERS[0] if difference.clear else report_charts.SOFT
+            axes.plot([difference.low, difference.high], [place, place], color=colour, lw=2)
+            axes.plot([difference.mean], [place], "o", color=colour, markersize=6)
+            axes.plot(difference.seed_means, [place] * len(difference.seeds), "x", color=_INK, markersize=4)
+        axes.axvline(0, color=_INK, lw=0.9)
+        names = [f"{d.variant} − {d.against}" for d in found]
+        axes.set_yticks(range(len(found)), names)
+        axes.set(xlabel=unit, ylim=(len(found) - 0.5, -0.5))
+        axes.grid(False, axis="y")
+
+    return svg(draw, f"Differences between variants in {unit}", (8.4, 0.9 + 0.34 * len(found)))
+
+
+def convergence(cells: Sequence[results.Finished], families: Sequence[str]) -> str:
+    """Draw the validation loss of cells of one ratio against the training step; seeds differ in dashes."""
+    seeds = sorted({cell.seed for cell in cells})
+
+    def draw(axes: Axes) -> None:
+        for cell in cells:
+            steps = [entry["step"] for entry in cell.history]
+            losses = [entry["loss"] for entry in cell.history]
+            dashes = () if cell.seed == seeds[0] else DASHES[seeds.index(cell.seed) % len(DASHES)]
+            style = Style(families.index(cell.family) % 4, "", dashes)
+            options = style.options() | ({"marker": "."} if len(steps) < 20 else {})
+            axes.plot(steps, losses, label=f"{cell.family}, seed {cell.seed}", **options)
+        axes.set(yscale="log", xlabel="training step", ylabel="validation loss")
+        values = [entry["loss"] for cell in cells for entry in cell.history]
+        if values:
+            _plain_ticks(axes, np.geomspace(min(values), max(values), 5), "y")
+        if cells:
+            report_charts._legend_above(axes)
+
+    return svg(draw, f"Validation loss against step: {', '.join(cell.name for cell in cells)}")
+
+
+def _limit(axes: Axes, figure: str) -> None:
+    """Cut the axis of a figure to what is of use; ENL ratios are on a logarithmic one, as 2 is as far off as 0.5."""
+    low, high = axes.get_ylim()
+    floor = FLOORS[figure]
+    axes.set_ylim(max(low, floor) if high > floor else low, high)
+    if figure == "enl_ratio":
+        axes.set_yscale("log")
+        axes.set_ylim(floor, min(max(high, 1.5), ENL_TOP))
+        _plain_ticks(axes, (0.3, 0.5, 0.8, 1, 1.2, 2, 4, 8), "y")
+
+
+def _targets(axes: Axes, figure: str) -> None:
+    """Draw the limits of "good" as lines, where they are in sight."""
+    low, high = axes.get_ylim()
+    for limit in metrics.TARGETS[figure]["good"]:
+        if np.isfinite(limit) and low <= limit <= high:
+            axes.axhline(limit, color=report_charts.SOFT, lw=0.8, linestyle=":")
+            axes.annotate("good", (1, limit), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+
+
+def _plain_ticks(axes: Axes, ticks: Sequence[float] | np.ndarray[Any, Any], which: str = "x") -> None:
+    """Label a logarithmic axis with plain numbers at given places."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(FixedLocator([float(tick) for tick in ticks]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,70 @@
+"""The test images of a study, band by band, and what a cell makes of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sarcodec import codec, container, evaluation, io, prepare, radiometry, scene, tiling
+
+
+@dataclass(frozen=True, eq=False)
+class Chip:
+    """One band of a test image.
+
+    Parameters
+    ----------
+    image, band : str
+        Names as in the rows of :mod:`sarcodec.evaluation`.
+    db : ndarray of float32
+        (H, W) in dB, NaN where invalid.
+    valid : ndarray of bool
+        (H, W).
+    """
+
+    image: str
+    band: str
+    db: npt.NDArray[np.float32]
+    valid: npt.NDArray[np.bool_]
+    pixels: npt.NDArray[Any]
+    quantity: radiometry.Quantity
+    info: io.RasterInfo
+
+    @property
+    def name(self) -> str:
+        """Name to show."""
+        return f"{self.image} {self.band}"
+
+
+def read(images: Sequence[Path]) -> Iterator[Chip]:
+    """Read every band of every image, in the order and under the names of :func:`evaluation.evaluate`."""
+    for path in prepare.find_images(images):
+        with io.open_raster(path) as raster:
+            whole, nodata = raster.info, raster.info.nodata
+            quantity = radiometry.detect_quantity(raster.sample(0), nodata, whole.unit_text())
+            for number in range(whole.count):
+                pixels = raster.read(number, tiling.Window(0, whole.height, 0, whole.width))
+                valid = radiometry.classify(pixels, quantity, nodata) == radiometry.Fill.VALID
+                db = np.where(valid, radiometry.to_db(pixels, quantity), np.float32(np.nan))
+                info = evaluation.one_band(whole, number)
+                band = info.descriptions[0] or str(number + 1)
+                yield Chip(Path(raster.name).stem, band, db, valid, pixels, quantity, info)
+
+
+def restore(chip: Chip, coder: codec.Codec, step: int) -> tuple[npt.NDArray[np.float32], int]:
+    """Compress a chip to a real file and restore it; returns (H, W) in dB, NaN where invalid, and the bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, packed = Path(folder) / "band.tif", Path(folder) / "band.sarc"
+        with io.create_raster(source, chip.info, overwrite=True) as writer:
+            writer.write(0, tiling.Window(0, chip.info.height, 0, chip.info.width), chip.pixels)
+        size = scene.compress_file(source, packed, coder, quantity=chip.quantity, options=codec.Options(step=step))
+        with container.Reader(packed) as reader:
+            strips = [strip for _, strip in coder.restore_rows(reader, 0)]
+    restored = radiometry.to_db(np.concatenate(strips), chip.quantity)
+    return np.where(chip.valid, restored, np.float32(np.nan)), size.bytes

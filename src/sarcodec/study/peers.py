@@ -1,0 +1,193 @@
+"""What other codecs, and two bounds, reach on the test images of a study: measured once, kept in ``peers.json``.
+
+Every row has the form of :class:`evaluation.Row`. The ``step`` of a codec's row is the budget in thousandths of a
+bit per pixel; its bytes are those used. Two codec names are bounds, not codecs:
+
+* ``gaussian``: the rate-distortion curve of a Gaussian source with the image's block spectrum. It has a rate, an
+  RMSE and a PSNR, no other figure.
+* ``klt16``: the 16×16 KLT fitted on training chips, ``step`` coefficients kept a block at unlimited precision.
+  It has all figures of quality and no rate: its bytes are 0 and its bits per pixel infinite.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sarcodec import atomic, baselines, bounds, errors, evaluation, metrics
+from sarcodec.study import chips, rows
+
+FILE = "peers.json"
+BPPS = (0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0)
+KEPT = (4, 8, 16, 32, 64)
+"""Coefficients of 256 that the KLT keeps: latent ratios 64, 32, 16, 8 and 4."""
+KLT, GAUSSIAN = "klt16", "gaussian"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What ``peers.json`` holds; ``missing`` and ``skipped`` give reasons."""
+
+    rows: tuple[evaluation.Row, ...] = ()
+    missing: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[str, ...] = ()
+
+
+class _Remembered:
+    """A peer that remembers the streams of one image: budgets share most of the levels they try."""
+
+    def __init__(self, peer: baselines.Peer) -> None:
+        self._peer = peer
+        self._streams: dict[float, bytes] = {}
+        self.name, self.levels = peer.name, peer.levels
+
+    def require(self) -> None:
+        self._peer.require()
+
+    def encode(self, db: npt.NDArray[np.floating[Any]], level: float) -> bytes:
+        if level not in self._streams:
+            self._streams[level] = self._peer.encode(db, level)
+        return self._streams[level]
+
+    def decode(self, data: bytes) -> npt.NDArray[np.float32]:
+        return self._peer.decode(data)
+
+
+def fit_klt(images: Sequence[Path]) -> bounds.Klt:
+    """Fit the 16×16 KLT on every band of the training images."""
+    return bounds.Klt.fit(chip.db for chip in chips.read(images))
+
+
+def measure_peers(
+    images: Sequence[Path],
+    folder: Path,
+    peers: Sequence[str] | None = None,
+    bpps: Sequence[float] = BPPS,
+    *,
+    klt: bounds.Klt | None = None,
+) -> Iterator[evaluation.Row]:
+    """Measure every available peer and the bounds; run the iterator to its end.
+
+    Parameters
+    ----------
+    images : sequence of paths
+        The test images, or folders of them.
+    folder : path
+        The study. What its ``peers.json`` holds already is yielded and not measured again; the file is written
+        whole after every codec of every image, so an interrupted run continues.
+    peers : sequence of str, optional
+        Names in :data:`baselines.PEERS`; all by default. Those that cannot be used here are named with the reason.
+    bpps : sequence of float
+        Budgets in bits per pixel. A budget below the least a codec needs is noted as skipped.
+    klt : Klt, optional
+        From :func:`fit_klt`; without it ``klt16`` is named as missing.
+
+    Yields
+    ------
+    Row
+        By image, band, codec and budget.
+
+    Raises
+    ------
+    InputError
+        For the name of a peer that does not exist, or unusable images.
+    """
+    asked = tuple(baselines.PEERS if peers is None else peers)
+    if unknown := set(asked) - set(baselines.PEERS):
+        raise errors.InputError(f"peers: got {', '.join(sorted(unknown))}; pass some of {', '.join(baselines.PEERS)}")
+    reasons = baselines.available()
+    missing = {name: reason for name in asked if (reason := reasons[name]) is not None}
+    if klt is None:
+        missing[KLT] = "no training images were named to fit it on"
+    kept = read(folder)
+    known = {(row.image, row.band, row.codec, row.step): row for row in kept.rows}
+    missing = {name: reason for name, reason in missing.items() if name not in {row.codec for row in kept.rows}}
+    skipped = dict.fromkeys(kept.skipped)
+    wanted = [name for name in asked if reasons[name] is None] + [GAUSSIAN] + ([KLT] if klt else [])
+    for chip in chips.read(images):
+        for name in wanted:
+            steps = KEPT if name == KLT else tuple(round(1000 * bpp) for bpp in bpps)
+            todo = [s for s in steps if (chip.image, chip.band, name, s) not in known]
+            todo = [s for s in todo if _skip_note(chip, name, s) not in skipped]
+            for step, row in _measure(chip, name, todo, klt):
+                if row is None:
+                    skipped[_skip_note(chip, name, step)] = None
+                else:
+                    known[chip.image, chip.band, name, step] = row
+            if todo:
+                _write(folder, Measured(tuple(known.values()), tuple(missing.items()), tuple(skipped)))
+            for step in steps:
+                if (chip.image, chip.band, name, step) in known:
+                    yield known[chip.image, chip.band, name, step]
+    _write(folder, Measured(tuple(known.values()), tuple(missing.items()), tuple(skipped)))
+
+
+def read(folder: Path) -> Measured:
+    """Read ``peers.json`` of a study; nothing when there is none yet, FormatError when it is damaged."""
+    path = folder / FILE
+    if not path.exists():
+        return Measured()
+    record = rows.read_json(path)
+    try:
+        return Measured(
+            tuple(map(rows.from_dict, record["rows"])), tuple(record["missing"].items()), tuple(record["skipped"])
+        )
+    except (KeyError, TypeError, AttributeError) as cause:
+        raise errors.FormatError(f"study: {path} is no file of peers ({cause}); remove it") from cause
+
+
+def _write(folder: Path, measured: Measured) -> None:
+    record = {
+        "missing": dict(measured.missing),
+        "skipped": list(measured.skipped),
+        "rows": [row.to_dict() for row in measured.rows],
+    }
+    atomic.write_bytes(folder / FILE, (json.dumps(record, indent=1) + "\n").encode(), overwrite=True)
+
+
+def _skip_note(chip: chips.Chip, name: str, step: int) -> str:
+    return f"{name} needs more than {step / 1000:g} bit per pixel for {chip.name}"
+
+
+def _measure(
+    chip: chips.Chip, name: str, steps: Sequence[int], klt: bounds.Klt | None
+) -> Iterator[tuple[int, evaluation.Row | None]]:
+    """Measure one codec or bound on one chip; None for a budget below what the codec needs."""
+    size = chip.db.size
+    if name == KLT and klt is not None:
+        for kept in steps:
+            quality = metrics.evaluate(chip.db, klt.approximate(chip.db, kept, chip.valid), chip.valid)
+            yield kept, evaluation.Row(chip.image, chip.band, KLT, kept, 0, math.inf, quality)
+    elif name == GAUSSIAN:
+        yield from _gaussian(chip, steps)
+    else:
+        peer = _Remembered(baselines.PEERS[name])
+        for step in steps:
+            try:
+                restored_db, used = baselines.restore(peer, chip.db, chip.valid, int(step * size / 8000))
+            except errors.InputError:
+                yield step, None
+                continue
+            quality = metrics.evaluate(chip.db, restored_db, chip.valid)
+            yield step, evaluation.Row(chip.image, chip.band, name, step, used, 8 * used / size, quality)
+
+
+def _gaussian(chip: chips.Chip, steps: Sequence[int]) -> Iterator[tuple[int, evaluation.Row]]:
+    if not steps:
+        return
+    rates, psnr = bounds.gaussian_rate_distortion(chip.db, chip.valid, psnr=np.arange(5.0, 60.0, 0.25))
+    positive = rates > 0
+    nothing = metrics.Metrics(int(chip.valid.sum()), *[math.nan] * (len(fields(metrics.Metrics)) - 1))
+    for step in steps:
+        bpp = step / 1000
+        reached = float(np.interp(bpp, rates[positive], psnr[positive]))
+        quality = replace(nothing, psnr_db=reached, rmse_db=metrics.PEAK_DB * 10 ** (-reached / 20))
+        used = math.ceil(bpp * chip.db.size / 8)
+        yield step, evaluation.Row(chip.image, chip.band, GAUSSIAN, step, used, bpp, quality)

@@ -1,0 +1,176 @@
+"""What a study folder holds: finished cells, those that are not, the test images, and the peers.
+
+``study.json`` says what the study was to be; without it (a folder begun by :func:`sarcodec.study.run.run` alone) the
+cells are those whose folders exist, and the images have to be named.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sarcodec import atomic, errors, evaluation
+from sarcodec.study import peers, rows
+from sarcodec.study.plan import Plan
+
+ARCHITECTURES = ("plain", "residual", "cbam")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A cell that was trained and measured; ``record`` is its ``cell.json``, ``history`` one entry an epoch."""
+
+    folder: Path
+    record: dict[str, Any]
+    rows: tuple[evaluation.Row, ...]
+    history: tuple[dict[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the cell."""
+        return str(self.record["name"])
+
+    @property
+    def variant(self) -> str:
+        """Name of its model, without the seed."""
+        return str(self.record["variant"])
+
+    @property
+    def channels(self) -> int:
+        """Latent channels."""
+        return int(self.record["model"]["latent_channels"])
+
+    @property
+    def seed(self) -> int:
+        """Seed it was trained with."""
+        return int(self.record["training"]["seed"])
+
+    @property
+    def latent_ratio(self) -> float:
+        """Pixels per latent value."""
+        return float(self.record["latent_ratio"])
+
+    @property
+    def family(self) -> str:
+        """Name of its model without the latent channels."""
+        return self.variant.replace(f"-c{self.channels}", "", 1)
+
+    @property
+    def order(self) -> tuple[int, str, int, int]:
+        """Sort key: by architecture, options, channels, seed."""
+        arch = self.record["model"]["arch"]
+        place = ARCHITECTURES.index(arch) if arch in ARCHITECTURES else len(ARCHITECTURES)
+        return place, self.family, self.channels, self.seed
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A cell without results yet, and how far it is."""
+
+    name: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that a study has measured so far."""
+
+    folder: Path
+    cells: tuple[Finished, ...]
+    unfinished: tuple[Unfinished, ...]
+    images: tuple[Path, ...]
+    peers: peers.Measured
+
+    @cached_property
+    def families(self) -> tuple[str, ...]:
+        """Names of the models without their latent channels, in the order of the cells."""
+        return tuple(dict.fromkeys(cell.family for cell in self.cells))
+
+    @cached_property
+    def variants(self) -> dict[str, tuple[Finished, ...]]:
+        """Cells of each variant, which differ in their seed alone."""
+        names = dict.fromkeys(cell.variant for cell in self.cells)
+        return {name: tuple(cell for cell in self.cells if cell.variant == name) for name in names}
+
+    @cached_property
+    def variant_curves(self) -> dict[str, list[evaluation.Row]]:
+        """Means over images and seeds of each variant, one row a step, by falling rate."""
+        curves = {}
+        for name, cells in self.variants.items():
+            means = rows.complete_means(row for cell in cells for row in cell.rows if row.codec == "sarcodec")
+            curves[name] = means.get("sarcodec", [])
+        return curves
+
+    @cached_property
+    def peer_curves(self) -> dict[str, list[evaluation.Row]]:
+        """Means over images of each peer and bound, one row a budget, by falling rate."""
+        return rows.complete_means(self.peers.rows)
+
+
+def write_plan(plan: Plan, folder: Path) -> None:
+    """Write ``study.json``: what the study is to be, for the report to tell what is still missing."""
+    record = {
+        "patches": str(plan.patches.resolve()),
+        "images": [str(path.resolve()) for path in plan.images],
+        "steps": list(plan.steps),
+        "cells": [cell.name for cell in plan.cells],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.write_bytes(folder / "study.json", (json.dumps(record, indent=1) + "\n").encode(), overwrite=True)
+
+
+def load(folder: Path, images: tuple[Path, ...] = ()) -> Study:
+    """Load a study.
+
+    Parameters
+    ----------
+    folder : path
+        As :func:`sarcodec.study.run.run` fills it; the study may be under way.
+    images : tuple of paths
+        The test images, instead of those that ``study.json`` names.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no cell.
+    FormatError
+        When a file of it is damaged.
+    """
+    begun = sorted(path for path in (folder / "cells").glob("*") if path.is_dir())
+    if not begun:
+        raise errors.InputError(f"study {folder}: holds no cell; run 'sarcodec study run' first")
+    plan = rows.read_json(folder / "study.json") if (folder / "study.json").exists() else {}
+    found = [_finished(path) for path in begun if (path / "cell.json").exists()]
+    waiting = dict.fromkeys([*plan.get("cells", ()), *(path.name for path in begun)])
+    done = {cell.folder.name for cell in found}
+    return Study(
+        folder,
+        tuple(sorted(found, key=lambda cell: cell.order)),
+        tuple(Unfinished(name, _state(folder / "cells" / name)) for name in waiting if name not in done),
+        images or tuple(Path(path) for path in plan.get("images", ())),
+        peers.read(folder),
+    )
+
+
+def _finished(folder: Path) -> Finished:
+    return Finished(folder, rows.read_json(folder / "cell.json"), rows.read(folder / "rows.json"), _history(folder))
+
+
+def _history(folder: Path) -> tuple[dict[str, Any], ...]:
+    path = folder / "history.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    try:
+        return tuple(json.loads(line) for line in lines)
+    except ValueError as cause:
+        raise errors.FormatError(f"study: {path} is damaged ({cause})") from cause
+
+
+def _state(folder: Path) -> str:
+    if not (folder / "run.json").exists():
+        return "not begun"
+    epochs = rows.read_json(folder / "run.json")["training"]["epochs"]
+    done = len((folder / "history.jsonl").read_bytes().splitlines()) if (folder / "history.jsonl").exists() else 0
+    return f"trained for {done} of {epochs} epochs" + (", not measured yet" if done >= epochs else "")
