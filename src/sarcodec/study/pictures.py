@@ -68,8 +68,8 @@ def find_places(images: Sequence[chips.Chip]) -> dict[str, Place]:
 
     Candidates are windows of 128×128 without a gap, every 64 pixels. Of each, 8×8 means of intensity in dB (speckle
     mostly gone) are looked at. **Town**: the most pixels above the 98th percentile of the image, times how far in dB
-    that is above its median: many strong scatterers. **Sea**: of windows
-    as dark as the darkest tenth of their image, the smallest deviation of the means. **Coast**: the widest gap
+    that is above its median: many strong scatterers. **Sea**: how far the mean is below the brightest tenth of the
+    image, over the deviation of the means: dark and even. **Coast**: the widest gap
     between the means of two classes (Otsu), the smaller with at least a quarter of the window. **Fields**: of windows
     with less σ/μ than most and nothing as dark as the darkest fifth of their image, the largest deviation of the
     means. A window is taken once.
@@ -80,7 +80,7 @@ def find_places(images: Sequence[chips.Chip]) -> dict[str, Place]:
     usual = float(np.median([window.variation for window in candidates]))
     rules: dict[str, Callable[[_Window], float]] = {
         "town": lambda w: w.bright,
-        "sea": lambda w: -w.deviation if w.mean <= w.dark else -math.inf,
+        "sea": lambda w: (w.light - w.mean) / max(w.deviation, 1e-6),
         "coast": lambda w: w.gap,
         "fields": lambda w: w.deviation if w.variation < usual and w.low > w.dim else -math.inf,
     }
@@ -101,8 +101,8 @@ class _Window:
     low: float
     deviation: float
     gap: float
-    dark: float
     dim: float
+    light: float
 
 
 def _candidates(chip: chips.Chip) -> list[_Window]:
@@ -110,7 +110,7 @@ def _candidates(chip: chips.Chip) -> list[_Window]:
     known = means[np.isfinite(means)]
     if not known.size:
         return []
-    dark, dim = (float(v) for v in np.percentile(known, [10, 20]))
+    dim, light = (float(v) for v in np.percentile(known, [20, 90]))
     middle, bright = (float(v) for v in np.percentile(chip.db[chip.valid], [50, 98]))
     found = []
     for top in range(0, chip.db.shape[0] - SIDE + 1, SIDE // 2):
@@ -128,8 +128,8 @@ def _candidates(chip: chips.Chip) -> list[_Window]:
                         low=float(np.percentile(inner, 5)),
                         deviation=float(inner.std()),
                         gap=_gap(inner),
-                        dark=dark,
                         dim=dim,
+                        light=light,
                     )
                 )
     return found
