@@ -264,13 +264,8 @@ class _LatentTiles:
     def window(self, window: tiling.Window) -> FloatArray:
         """Return the latents (C, h, w) of a window whose top and left are multiples of the stride."""
         stride, tile = self._reader.header.stride, self._reader.header.tile
-        latent = np.zeros((self._coder.steps.size, *latent_shape(window.shape, stride)), np.float32)
-        place = tiling.Window(
-            window.top // stride,
-            window.top // stride + latent.shape[1],
-            window.left // stride,
-            window.left // stride + latent.shape[2],
-        )
+        place = window.divided(stride)
+        latent = np.zeros((self._coder.steps.size, *place.shape), np.float32)
         for row in range(window.top // tile, -(-window.bottom // tile)):
             for column in range(window.left // tile, -(-window.right // tile)):
                 block = self._tile(row, column)

@@ -7,6 +7,7 @@ dashed, bounds dotted. The legend is HTML above the charts, once for all of them
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,7 @@ def svg(draw: Callable[[Axes], None], label: str, size: tuple[float, float] = WI
         axes.figure.set_size_inches(*size)  # type: ignore[union-attr]
         draw(axes)
 
-    text = report_charts._svg(sized, label)
+    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", report_charts._svg(sized, label))
     for index, colour in enumerate(PLACEHOLDERS):
         text = text.replace(colour, f"var(--line-{index})")
     return text

@@ -11,9 +11,10 @@ bit per pixel; its bytes are those used. Two codec names are bounds, not codecs:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,16 @@ KLT, GAUSSIAN = "klt16", "gaussian"
 
 @dataclass(frozen=True)
 class Measured:
-    """What ``peers.json`` holds; ``missing`` and ``skipped`` give reasons."""
+    """What ``peers.json`` holds.
+
+    ``missing`` and ``skipped`` give reasons; ``sources`` are digests of the pixels of every image and band and of the
+    KLT, so that what changed is measured again.
+    """
 
     rows: tuple[evaluation.Row, ...] = ()
     missing: tuple[tuple[str, str], ...] = ()
     skipped: tuple[str, ...] = ()
+    sources: tuple[tuple[str, str], ...] = ()
 
 
 class _Remembered:
@@ -107,11 +113,19 @@ def measure_peers(
     if klt is None:
         missing[KLT] = "no training images were named to fit it on"
     kept = read(folder)
-    known = {(row.image, row.band, row.codec, row.step): row for row in kept.rows}
-    missing = {name: reason for name, reason in missing.items() if name not in {row.codec for row in kept.rows}}
+    sources = dict(kept.sources)
+    fresh = klt is not None and sources.get(KLT) != _digest(klt.basis)
+    known = {(r.image, r.band, r.codec, r.step): r for r in kept.rows if not (fresh and r.codec == KLT)}
+    sources |= {KLT: _digest(klt.basis)} if klt else {}
+    missing = {name: reason for name, reason in missing.items() if name not in {key[2] for key in known}}
     skipped = dict.fromkeys(kept.skipped)
     wanted = [name for name in asked if reasons[name] is None] + [GAUSSIAN] + ([KLT] if klt else [])
     for chip in chips.read(images):
+        digest = _digest(chip.db)
+        if sources.get(chip.name) != digest:
+            known = {key: row for key, row in known.items() if key[:2] != (chip.image, chip.band)}
+            skipped = {note: None for note in skipped if not note.endswith(f" for {chip.name}")}
+        sources[chip.name] = digest
         for name in wanted:
             steps = KEPT if name == KLT else tuple(round(1000 * bpp) for bpp in bpps)
             todo = [s for s in steps if (chip.image, chip.band, name, s) not in known]
@@ -122,11 +136,24 @@ def measure_peers(
                 else:
                     known[chip.image, chip.band, name, step] = row
             if todo:
-                _write(folder, Measured(tuple(known.values()), tuple(missing.items()), tuple(skipped)))
+                _write(folder, _measured(known, missing, skipped, sources))
             for step in steps:
                 if (chip.image, chip.band, name, step) in known:
                     yield known[chip.image, chip.band, name, step]
-    _write(folder, Measured(tuple(known.values()), tuple(missing.items()), tuple(skipped)))
+    _write(folder, _measured(known, missing, skipped, sources))
+
+
+def _measured(
+    known: Mapping[tuple[str, str, str, int], evaluation.Row],
+    missing: Mapping[str, str],
+    skipped: Iterable[str],
+    sources: Mapping[str, str],
+) -> Measured:
+    return Measured(tuple(known.values()), tuple(missing.items()), tuple(skipped), tuple(sources.items()))
+
+
+def _digest(values: npt.NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
 
 
 def read(folder: Path) -> Measured:
@@ -137,7 +164,10 @@ def read(folder: Path) -> Measured:
     record = rows.read_json(path)
     try:
         return Measured(
-            tuple(map(rows.from_dict, record["rows"])), tuple(record["missing"].items()), tuple(record["skipped"])
+            tuple(map(rows.from_dict, record["rows"])),
+            tuple(record["missing"].items()),
+            tuple(record["skipped"]),
+            tuple(record["sources"].items()),
         )
     except (KeyError, TypeError, AttributeError) as cause:
         raise errors.FormatError(f"study: {path} is no file of peers ({cause}); remove it") from cause
@@ -147,6 +177,7 @@ def _write(folder: Path, measured: Measured) -> None:
     record = {
         "missing": dict(measured.missing),
         "skipped": list(measured.skipped),
+        "sources": dict(measured.sources),
         "rows": [row.to_dict() for row in measured.rows],
     }
     atomic.write_bytes(folder / FILE, (json.dumps(record, indent=1) + "\n").encode(), overwrite=True)

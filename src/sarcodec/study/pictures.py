@@ -106,7 +106,7 @@ class _Window:
 
 
 def _candidates(chip: chips.Chip) -> list[_Window]:
-    means = report_pictures.multilook(chip.db, _LOOKS)
+    means = report_pictures.multilook(np.where(chip.valid, chip.db, np.float32(np.nan)), _LOOKS)
     known = means[np.isfinite(means)]
     if not known.size:
         return []
