@@ -42,7 +42,7 @@ NAMES = {
 }
 RATE_LIMITS = (0.03, 2.6)
 FLOORS = {"psnr_db": 15.0, "ssim": 0.1, "enl_ratio": 0.3, "epi": 0.5}
-"""Below these nothing is of use; curves are cut there, lest a hopeless codec squeeze all others together."""
+"""Peers are cut below these, where nothing is of use, lest a hopeless one squeeze all others together."""
 ENL_TOP = 8.0
 WIDE, TALL = (5.6, 3.6), (5.6, 4.2)
 _INK = report_charts.INK
@@ -76,6 +76,17 @@ def styles(study: results.Study) -> dict[str, Style]:
     for number, name in enumerate(study.peer_curves):
         known[name] = Style(PEER_COLOURS.get(name, 11), "", DASHES[number % len(DASHES)])
     return known | {peers.GAUSSIAN: Style(None, "", (1.0, 1.6)), peers.KLT: Style(None, "x", (1.0, 1.6))}
+
+
+def common_options(study: results.Study) -> tuple[str, ...]:
+    """Return the options that the names of all variants share, such as ``base_channels=16``."""
+    options = [name.split("-")[2:] for name in study.variants]
+    return tuple(option for option in options[0] if all(option in other for other in options)) if options else ()
+
+
+def short(study: results.Study, name: str) -> str:
+    """Return the name of a variant or family without the options that all share."""
+    return "-".join(part for part in name.split("-") if part not in common_options(study))
 
 
 def svg(draw: Callable[[Axes], None], label: str, size: tuple[float, float] = WIDE) -> str:
@@ -119,10 +130,13 @@ def rate_curves(study: results.Study, figure: str) -> str:
             points = [(rate, value) for rate, value in points if np.isfinite(value)]
             if points:
                 axes.plot(*zip(*points, strict=True), **known[name].options())
-        _limit(axes, figure)
+        ours = [row for curve in study.variant_curves.values() for row in curve]
+        _limit(axes, figure, [rows.figure(row, figure) for row in ours])
         _targets(axes, figure)
-        axes.set(xscale="log", xlabel="true rate (bits per pixel)", ylabel=LABELS[figure], xlim=RATE_LIMITS)
-        _plain_ticks(axes, (0.05, 0.1, 0.2, 0.5, 1, 2))
+        lowest = min([RATE_LIMITS[0], *(0.9 * row.bits_per_pixel for row in ours)])
+        axes.set(xscale="log", xlabel="true rate (bits per pixel)", ylabel=LABELS[figure])
+        axes.set_xlim(lowest, RATE_LIMITS[1])
+        _plain_ticks(axes, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2))
 
     return svg(draw, f"{LABELS[figure]} against bits per pixel", TALL)
 
@@ -146,7 +160,8 @@ def latent_curves(study: results.Study, figure: str) -> str:
         klt = [(256 / row.step, rows.figure(row, figure)) for row in study.peer_curves.get(peers.KLT, ())]
         if klt:
             axes.plot(*zip(*sorted(klt), strict=True), **known[peers.KLT].options())
-        _limit(axes, figure)
+        ours = [row for curve in study.variant_curves.values() for row in curve]
+        _limit(axes, figure, [rows.figure(row, figure) for row in ours])
         _targets(axes, figure)
         axes.set(xscale="log", xlabel="latent ratio (pixels per latent value)", ylabel=LABELS[figure])
         _plain_ticks(axes, (4, 8, 16, 32, 64))
@@ -170,13 +185,13 @@ def paired(study: results.Study, variants: Sequence[str], figure: str) -> str:
             colour = known[name].options()["color"]
             axes.scatter([place] * len(column), list(column.values()), s=18, color=colour, alpha=0.75, linewidths=0)
             axes.plot([place - 0.13, place + 0.13], [np.nanmean(list(column.values()))] * 2, color=colour, lw=2.6)
-        axes.set_xticks(range(len(variants)), variants)
+        axes.set_xticks(range(len(variants)), [short(study, name) for name in variants])
         axes.set(ylabel=LABELS[figure], xlim=(-0.5, len(variants) - 0.5))
 
     return svg(draw, f"{LABELS[figure]} of every image: {', '.join(variants)}")
 
 
-def forest(found: Sequence[tables.Difference], unit: str) -> str:
+def forest(study: results.Study, found: Sequence[tables.Difference], unit: str) -> str:
     """Draw differences with their intervals; crosses are the mean differences of single seeds."""
 
     def draw(axes: Axes) -> None:
@@ -186,7 +201,7 @@ def forest(found: Sequence[tables.Difference], unit: str) -> str:
             axes.plot([difference.mean], [place], "o", color=colour, markersize=6)
             axes.plot(difference.seed_means, [place] * len(difference.seeds), "x", color=_INK, markersize=4)
         axes.axvline(0, color=_INK, lw=0.9)
-        names = [f"{d.variant} − {d.against}" for d in found]
+        names = [f"{short(study, d.variant)} − {short(study, d.against)}" for d in found]
         axes.set_yticks(range(len(found)), names)
         axes.set(xlabel=unit, ylim=(len(found) - 0.5, -0.5))
         axes.grid(False, axis="y")
@@ -194,37 +209,43 @@ def forest(found: Sequence[tables.Difference], unit: str) -> str:
     return svg(draw, f"Differences between variants in {unit}", (8.4, 0.9 + 0.34 * len(found)))
 
 
-def convergence(cells: Sequence[results.Finished], families: Sequence[str]) -> str:
+def convergence(study: results.Study, cells: Sequence[results.Finished]) -> str:
     """Draw the validation loss of cells of one ratio against the training step; seeds differ in dashes."""
     seeds = sorted({cell.seed for cell in cells})
+    labels = {cell.name: f"{short(study, cell.family)}, seed {cell.seed}" for cell in cells}
 
     def draw(axes: Axes) -> None:
         for cell in cells:
             steps = [entry["step"] for entry in cell.history]
             losses = [entry["loss"] for entry in cell.history]
             dashes = () if cell.seed == seeds[0] else DASHES[seeds.index(cell.seed) % len(DASHES)]
-            style = Style(families.index(cell.family) % 4, "", dashes)
+            style = Style(study.families.index(cell.family) % 4, "", dashes)
             options = style.options() | ({"marker": "."} if len(steps) < 20 else {})
-            axes.plot(steps, losses, label=f"{cell.family}, seed {cell.seed}", **options)
+            axes.plot(steps, losses, label=labels[cell.name], **options)
         axes.set(yscale="log", xlabel="training step", ylabel="validation loss")
         values = [entry["loss"] for cell in cells for entry in cell.history]
         if values:
             _plain_ticks(axes, np.geomspace(min(values), max(values), 5), "y")
         if cells:
-            report_charts._legend_above(axes)
+            columns = max(1, 72 // max(len(label) + 8 for label in labels.values()))
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(columns, 3), handlelength=1.6)
 
     return svg(draw, f"Validation loss against step: {', '.join(cell.name for cell in cells)}")
 
 
-def _limit(axes: Axes, figure: str) -> None:
-    """Cut the axis of a figure to what is of use; ENL ratios are on a logarithmic one, as 2 is as far off as 0.5."""
+def _limit(axes: Axes, figure: str, ours: Sequence[float]) -> None:
+    """Cut the axis of a figure to what is of use, and to what our own models need.
+
+    ENL ratios are on a logarithmic one: 2 is as far off as 0.5.
+    """
+    known = [value for value in ours if np.isfinite(value)]
     low, high = axes.get_ylim()
-    floor = FLOORS[figure]
+    floor = min([FLOORS[figure], *(0.97 * value for value in known)])
     axes.set_ylim(max(low, floor) if high > floor else low, high)
     if figure == "enl_ratio":
         axes.set_yscale("log")
-        axes.set_ylim(floor, min(max(high, 1.5), ENL_TOP))
-        _plain_ticks(axes, (0.3, 0.5, 0.8, 1, 1.2, 2, 4, 8), "y")
+        axes.set_ylim(max(floor, 0.01), min(max(high, 1.5), max([ENL_TOP, *(1.1 * value for value in known)])))
+        _plain_ticks(axes, (0.1, 0.3, 0.5, 0.8, 1, 1.2, 2, 4, 8, 30, 100, 300), "y")
 
 
 def _targets(axes: Axes, figure: str) -> None:
@@ -243,5 +264,5 @@ def _plain_ticks(axes: Axes, ticks: Sequence[float] | np.ndarray[Any, Any], whic
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(FixedLocator([float(tick) for tick in ticks]))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -71,7 +71,7 @@ def write_page(
         {
             "title": "Comparative study of autoencoders",
             "subtitle": f"{len(found.cells)} of {len(found.cells) + len(found.unfinished)} cells finished, "
-            f"{_count_images(found)} images (each band is one)",
+            f"{_count_images(found)} images (each band is one)" + _shared(found),
             "notices": _notices(found),
             "style": _style(),
             "columns": len(found.families) + 2,
@@ -105,6 +105,11 @@ def _anchor(title: str) -> str:
 
 def _count_images(study: results.Study) -> int:
     return len({(row.image, row.band) for cell in study.cells for row in cell.rows})
+
+
+def _shared(study: results.Study) -> str:
+    options = charts.common_options(study)
+    return f"; all models with {html.escape(', '.join(options))}, left out of the names in charts" if options else ""
 
 
 def _notices(study: results.Study) -> str:
@@ -269,7 +274,7 @@ def _differences(study: results.Study) -> str:
         "that it excludes zero and that all seeds agree in sign. The bands of one place are not independent, so the "
         "interval is rather too narrow; equal steps are not equal bytes, so read the rates beside it.</p>"
         + _charts(
-            [(charts.forest(first, "PSNR (dB)"), "Dots are means, crosses single seeds; coloured is clear.")],
+            [(charts.forest(study, first, "PSNR (dB)"), "Dots are means, crosses single seeds; coloured is clear.")],
             "single",
         )
         + f"<details><summary>All figures at all steps</summary>{_table(head, lines, (3, 4, 5))}</details>"
@@ -303,7 +308,7 @@ def _convergence(study: results.Study) -> str:
     drawn = []
     for ratio, names in _by_latent(study).items():
         cells = [cell for name in names for cell in study.variants[name]]
-        drawn.append((charts.convergence(cells, study.families), f"Validation loss at latent ratio {ratio:g}."))
+        drawn.append((charts.convergence(study, cells), f"Validation loss at latent ratio {ratio:g}."))
     return (
         "<p>A curve that still falls at its end says that its model was not trained to its end. A learning rate that "
         "goes to zero flattens every curve: a flat end alone does not prove convergence.</p>" + _charts(drawn)

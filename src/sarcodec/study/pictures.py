@@ -42,6 +42,11 @@ class Place:
         """Rows and columns of the crop."""
         return slice(self.top, self.top + SIDE), slice(self.left, self.left + SIDE)
 
+    def overlaps(self, other: Place) -> bool:
+        """Tell whether two crops show a common part of one image."""
+        near = max(abs(self.top - other.top), abs(self.left - other.left)) < SIDE
+        return near and self.image == other.image
+
 
 @dataclass(frozen=True)
 class Operating:
@@ -72,21 +77,22 @@ def find_places(images: Sequence[chips.Chip]) -> dict[str, Place]:
     image, over the deviation of the means: dark and even. **Coast**: the widest gap
     between the means of two classes (Otsu), the smaller with at least a quarter of the window. **Fields**: of windows
     with less σ/μ than most and nothing as dark as the darkest fifth of their image, the largest deviation of the
-    means. A window is taken once.
+    means. Windows do not overlap, in whatever band.
     """
     candidates = [found for chip in images for found in _candidates(chip)]
     if not candidates:
         return {}
     usual = float(np.median([window.variation for window in candidates]))
     rules: dict[str, Callable[[_Window], float]] = {
+        "coast": lambda w: w.gap,
         "town": lambda w: w.bright,
         "sea": lambda w: (w.light - w.mean) / max(w.deviation, 1e-6),
-        "coast": lambda w: w.gap,
         "fields": lambda w: w.deviation if w.variation < usual and w.low > w.dim else -math.inf,
     }
     places: dict[str, Place] = {}
     for kind, rule in rules.items():
-        best = max((w for w in candidates if w.place not in places.values()), key=rule, default=None)
+        free = (w for w in candidates if not any(w.place.overlaps(taken) for taken in places.values()))
+        best = max(free, key=rule, default=None)
         if best is not None and rule(best) > -math.inf:
             places[kind] = best.place
     return {kind: places[kind] for kind in KINDS if kind in places}

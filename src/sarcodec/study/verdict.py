@@ -114,9 +114,11 @@ def _gain(
         return Claim(claim, wanted, "no two such models of one ratio are finished", "open", "")
     met = all(d.mean >= predicted[0] for d in chosen)
     floor = 20 * math.log10(metrics.PEAK_DB / SPECKLE_DB)
+    levels = [row.metrics.psnr_db for d in chosen for name in (d.variant, d.against) if (row := finest(study, name))]
     why = (
         "A latent of one value for several pixels cannot hold the speckle, which is most of the error: losing all "
-        f"of it and nothing else gives {floor:.1f} dB whatever the network; little is left for a better one. "
+        f"of it and nothing else gives {floor:.1f} dB whatever the network (these have {min(levels):.1f} to "
+        f"{max(levels):.1f} dB). "
     )
     return Claim(claim, wanted, _in_words(chosen), "met" if met else "missed", why + _training(_of(study, pair)))
 

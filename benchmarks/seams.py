@@ -1,0 +1,94 @@
+"""Seams: the error along borders of tiles against the error elsewhere.
+
+    python benchmarks/seams.py [--model plain16 …] [--data ../shared/data/test] [-o docs/results/seams.json]
+
+Every band of every chip is mirrored into a mosaic of twice its size, compressed in tiles of 256 pixels and restored;
+the root mean square error within 8 pixels of a tile border is divided by that of the other pixels. 1 is seamless.
+Models that pool over a window are measured at these borders too, where windows of encoder and decoder change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from sarcodec import codec, container, evaluation, io, prepare, radiometry, scene, tiling
+
+TILE, BAND = 256, 8
+
+
+class Mosaic:
+    """A band mirrored to twice its size, as a source."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        height, width = pixels.shape
+        self.pixels = np.pad(pixels, [(0, height), (0, width)], mode="symmetric")
+
+    def read(self, band: int, window: tiling.Window) -> np.ndarray:
+        """Read a window."""
+        return self.pixels[window.slices]
+
+    def sample(self, band: int) -> np.ndarray:
+        """Read all of it."""
+        return self.pixels
+
+
+def near_borders(shape: tuple[int, int]) -> np.ndarray:
+    """Mark the pixels within BAND of a border between tiles."""
+    marks = []
+    for length in shape:
+        position = np.arange(length)
+        offset = (position + BAND) % TILE
+        marks.append((offset < 2 * BAND) & (position >= BAND) & (position < length - BAND))
+    return marks[0][:, None] | marks[1][None, :]
+
+
+def ratio(coder: codec.Codec, raster: io.RasterReader, band: int, folder: Path) -> float:
+    """Compress and restore the mosaic of a band, and compare the errors near and far from borders."""
+    quantity = radiometry.detect_quantity(raster.sample(0), raster.info.nodata, raster.info.unit_text())
+    source = Mosaic(raster.read(band, tiling.Window(0, raster.info.height, 0, raster.info.width)))
+    height, width = source.pixels.shape
+    info = replace(evaluation.one_band(raster.info, band), height=height, width=width)
+    path = folder / "seams.sarc"
+    with container.Writer(path) as writer:
+        coder.compress(source, scene.layout_of(source, info, quantity), writer, codec.Options(tile=TILE))
+    with container.Reader(path) as reader:
+        restored = np.concatenate([rows for _, rows in coder.restore_rows(reader, 0)])
+    squared = (radiometry.to_db(restored, quantity) - radiometry.to_db(source.pixels, quantity)) ** 2
+    valid = radiometry.classify(source.pixels, quantity, info.nodata) == radiometry.Fill.VALID
+    near = near_borders(squared.shape)
+    return float(np.sqrt(squared[valid & near].mean() / squared[valid & ~near].mean()))
+
+
+def main() -> None:
+    """Measure, print and optionally write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", nargs="+", default=[scene.DEFAULT_MODEL])
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SARCODEC_DATA", "../shared/data")) / "test")
+    parser.add_argument("-o", "--output", type=Path)
+    arguments = parser.parse_args()
+    result: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for model in arguments.model:
+            coder = scene.open_codec(model)
+            ratios = {}
+            for path in prepare.find_images([arguments.data]):
+                with io.open_raster(path) as raster:
+                    for band in range(raster.info.count):
+                        ratios[f"{path.stem} {band + 1}"] = ratio(coder, raster, band, Path(folder))
+            name = Path(model).parent.name if model.endswith(scene.MODEL_SUFFIX) else model
+            result[name] = ratios | {"mean": float(np.mean(list(ratios.values())))}
+    text = json.dumps(result, indent=1)
+    print(text)
+    if arguments.output:
+        arguments.output.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,469 @@
+"""Studies: the plan, running and continuing, tables against numbers worked out here, choices, and the page."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import shutil
+import statistics
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import tiny
+from sarcodec import baselines, cli, errors, evaluation, io, metrics, tiling
+from sarcodec.study import chips, choose, page, peers, pictures, plan, results, rows, run, tables, verdict
+
+SIDE = 160
+PLAN = """
+[data]
+patches = "patches"
+images = ["images"]
+[matrix]
+seeds = [1]
+more_seeds = { 16 = [2] }
+extra = [
+  { arch = "plain", base_channels = 8, latent_channels = 16 },
+  { arch = "cbam", base_channels = 8, latent_channels = 16 },
+]
+[training]
+epochs = 2
+batch_size = 4
+learning_rate = 4e-3
+warmup_steps = 2
+precision = "float32"
+tensorboard = false
+loss = "mse"
+[evaluation]
+steps = [1, 4]
+"""
+NAMES = [f"{arch}-c16-base_channels=8-s{seed}" for arch in ("plain", "cbam") for seed in (1, 2)]
+
+
+@dataclasses.dataclass
+class Made:
+    folder: Path
+    plan: Path
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A study of four tiny cells on two images, interrupted in its second cell and continued."""
+    base = tmp_path_factory.mktemp("study")
+    tiny.patch_set(base / "patches", train=8, val=2)
+    (base / "images").mkdir()
+    for number, name in enumerate(("north", "south")):
+        info = io.RasterInfo(1, SIDE, SIDE, "float32", descriptions=("VV",))
+        with io.create_raster(base / "images" / f"{name}.tif", info) as writer:
+            writer.write(0, tiling.Window(0, SIDE, 0, SIDE), tiny.db((SIDE, SIDE), 50 + number))
+    (base / "plan.toml").write_text(PLAN)
+    folder, cells = base / "study", plan.read(base / "plan.toml")
+    results.write_plan(cells, folder)
+    begun = run.run(cells, folder)
+    while (step := next(begun)).number == 1:
+        assert step.cell == NAMES[0]
+    begun.close()
+    first = folder / "cells" / NAMES[0]
+    assert not run.is_done(folder / "cells" / NAMES[1])
+    before = {path.name: path.stat().st_mtime_ns for path in first.iterdir()}
+    shares = [step.done / step.total for step in run.run(cells, folder)]
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1.0)
+    after = {path.name: path.stat().st_mtime_ns for path in first.iterdir()}
+    return Made(folder, base / "plan.toml", before, after)
+
+
+@pytest.fixture(scope="module")
+def with_peers(made: Made) -> results.Study:
+    """The study with two peers and both bounds measured."""
+    images = results.load(made.folder).images
+    klt = peers.fit_klt(images)
+    found = list(peers.measure_peers(images, made.folder, ["jpeg2000", "jpegxl"], (0.3, 0.8, 2.0), klt=klt))
+    assert {row.codec for row in found} == {"jpeg2000", "jpegxl", peers.GAUSSIAN, peers.KLT}
+    return results.load(made.folder)
+
+
+def read_plan(tmp_path: Path, text: str) -> plan.Plan:
+    (tmp_path / "plan.toml").write_text(text)
+    return plan.read(tmp_path / "plan.toml")
+
+
+def row(codec: str, bpp: float, psnr: float, image: str = "a", *, step: int = 1, **figures: float) -> evaluation.Row:
+    names = [field.name for field in dataclasses.fields(metrics.Metrics)]
+    values = dict.fromkeys(names, 1.0) | {"valid_pixels": 100, "psnr_db": psnr} | figures
+    return evaluation.Row(image, "VV", codec, step, round(100 * bpp), bpp, metrics.Metrics(**values))
+
+
+def test_plan_crosses_the_matrix(tmp_path: Path) -> None:
+    text = (
+        '[data]\npatches = "p"\nimages = ["i", "j"]\n'
+        '[matrix]\narch = ["plain", "cbam"]\nlatent_channels = [16, 8]\nseeds = [3]\nmore_seeds = { 16 = [4] }\n'
+        '[training]\nloss = "mse-heavy"\nepochs = 7\n'
+    )
+    found = read_plan(tmp_path, text)
+    names = ["plain-c16-s3", "plain-c16-s4", "cbam-c16-s3", "cbam-c16-s4", "plain-c8-s3", "cbam-c8-s3"]
+    assert [cell.name for cell in found.cells] == names
+    assert {cell.training.epochs for cell in found.cells} == {7}
+    assert found.patches == tmp_path / "p" and found.images == (tmp_path / "i", tmp_path / "j")
+    assert found.steps == (1, 2, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (("[evaluation]", "[evaluating]"), "evaluating"),
+        (("epochs = 2", "epoch = 2"), "epoch"),
+        (("seeds = [1]", "seeds = [2]"), "no two alike"),
+        (("seeds = [1]", "seeds = []\nlatent_channels = []"), None),
+        (('loss = "mse"', 'loss = "nice"'), "nice"),
+        (('images = ["images"]', ""), "images"),
+        (("base_channels = 8", "base_channel = 8"), "base_channel"),
+    ],
+)
+def test_plan_refuses(tmp_path: Path, change: tuple[str, str], match: str | None) -> None:
+    text = PLAN.replace(*change)
+    assert text != PLAN
+    if match is None:
+        assert len(read_plan(tmp_path, text).cells) == 2  # only the further seed is left
+        return
+    with pytest.raises(errors.SarcodecError, match=match):
+        read_plan(tmp_path, text)
+
+
+def test_plan_that_is_no_toml_or_missing(tmp_path: Path) -> None:
+    with pytest.raises(errors.FormatError, match="not TOML"):
+        read_plan(tmp_path, "[data")
+    with pytest.raises(errors.FormatError, match=r"plan\.toml"):
+        plan.read(tmp_path / "none" / "plan.toml")
+
+
+def test_interrupted_study_continues_and_repeats_nothing(made: Made) -> None:
+    assert sorted(path.name for path in (made.folder / "cells").iterdir()) == sorted(NAMES)
+    assert all(run.is_done(made.folder / "cells" / name) for name in NAMES)
+    assert made.before == made.after and "cell.json" in made.before
+    for name in NAMES:
+        assert len((made.folder / "cells" / name / "history.jsonl").read_text().splitlines()) == 2
+
+
+def test_other_settings_are_refused(made: Made) -> None:
+    made.plan.with_name("other.toml").write_text(PLAN.replace("epochs = 2", "epochs = 3"))
+    with pytest.raises(errors.InputError, match="other settings"):
+        list(run.run(plan.read(made.plan.with_name("other.toml")), made.folder))
+
+
+def test_load(made: Made, tmp_path: Path) -> None:
+    study = results.load(made.folder)
+    assert [cell.name for cell in study.cells] == NAMES and study.unfinished == ()
+    assert {(r.image, r.band, r.step) for r in study.cells[0].rows} == {
+        (image, "VV", step) for image in ("north", "south") for step in (1, 4)
+    }
+    assert list(study.variants) == ["plain-c16-base_channels=8", "cbam-c16-base_channels=8"]
+    assert study.families == ("plain-base_channels=8", "cbam-base_channels=8")
+    assert study.images == (made.folder.parent / "images",)
+    with pytest.raises(errors.InputError, match="no cell"):
+        results.load(tmp_path)
+
+
+def stored(made: Made, name: str) -> list[dict[str, float]]:
+    """The rows of a cell as the file has them, read by hand."""
+    records = json.loads((made.folder / "cells" / name / "rows.json").read_text())
+    return [record for record in records if record["image"] != "mean"]
+
+
+def test_means_and_differences_equal_those_worked_out_by_hand(made: Made) -> None:
+    study = results.load(made.folder)
+    found = {(d.figure, d.step): d for d in tables.differences(study)}
+    assert len(found) == len(tables.COMPARED) * 2
+    for step in (1, 4):
+        by_cell = [{r["image"]: r["psnr_db"] for r in stored(made, name) if r["step"] == step} for name in NAMES]
+        plain, cbam = by_cell[:2], by_cell[2:]
+        per_image = [
+            statistics.fmean(c[i] for c in cbam) - statistics.fmean(p[i] for p in plain) for i in ("north", "south")
+        ]
+        half = 12.706204736 * statistics.stdev(per_image) / math.sqrt(2)  # t of one degree of freedom
+        mean = statistics.fmean(per_image)
+        got = found["psnr_db", step]
+        assert (got.variant, got.against) == ("cbam-c16-base_channels=8", "plain-c16-base_channels=8")
+        assert (got.mean, got.low, got.high) == pytest.approx((mean, mean - half, mean + half))
+        assert (got.images, got.seeds) == (2, (1, 2))
+        seeds = [statistics.fmean(c[i] - p[i] for i in p) for c, p in zip(cbam, plain, strict=True)]
+        assert got.seed_means == pytest.approx(seeds)
+        curve = {r.step: r for r in study.variant_curves["plain-c16-base_channels=8"]}
+        values = [value for cell in plain for value in cell.values()]
+        assert curve[step].metrics.psnr_db == pytest.approx(statistics.fmean(values))
+
+
+def test_a_difference_is_clear_only_when_seeds_agree() -> None:
+    base = tables.Difference("psnr_db", "b", "a", 16, 1, 0.5, 0.1, 0.9, 8, (1, 2), (0.4, 0.6))
+    assert base.clear
+    assert not dataclasses.replace(base, seed_means=(-0.1, 1.1)).clear
+    assert not dataclasses.replace(base, low=-0.1).clear
+    assert dataclasses.replace(base, mean=-0.5, low=-0.9, high=-0.1, seed_means=(-0.5, -0.5)).clear
+    assert not dataclasses.replace(base, low=math.nan, high=math.nan).clear
+
+
+def test_tables_are_written_and_strict(with_peers: results.Study, tmp_path: Path) -> None:
+    written = tables.write(with_peers, tmp_path)
+    assert {path.name for path in written} == {"cells.csv", "rows.csv", "differences.csv", "summary.json"}
+    with (tmp_path / "rows.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    ours = [line for line in lines if line["cell"] == NAMES[2] and line["step"] == "4" and line["image"] == "south"]
+    expected = next(r for r in with_peers.cells[2].rows if (r.image, r.step) == ("south", 4))
+    assert float(ours[0]["psnr_db"]) == pytest.approx(expected.metrics.psnr_db, rel=1e-6)
+    assert len(lines) == 4 * 4 + len(with_peers.peers.rows)
+    record = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert {cell["name"] for cell in record["cells"]} == set(NAMES)
+    assert record["means"]["jpeg2000"] and record["unfinished"] == {}
+    with (tmp_path / "cells.csv").open() as file:
+        assert [line["name"] for line in csv.DictReader(file)] == NAMES
+
+
+def test_bd_rate_of_a_codec_that_needs_half_is_minus_fifty(with_peers: results.Study) -> None:
+    reference = [r for r in with_peers.peers.rows if r.codec == "jpeg2000"]
+    half = tuple(
+        dataclasses.replace(r, codec="sarcodec", step=n, bits_per_pixel=r.bits_per_pixel / 2)
+        for n, r in enumerate(sorted(reference, key=lambda r: (r.step, r.image)), start=1)
+    )
+    # one step for each budget: both images of a budget share it
+    half = tuple(dataclasses.replace(r, step=(r.step + 1) // 2) for r in half)
+    study = dataclasses.replace(with_peers, cells=(dataclasses.replace(with_peers.cells[0], rows=half),))
+    found, missing = tables.bd_rates(study)
+    assert missing == "" and len(found) == 1
+    assert found[0].mean == pytest.approx(-50, abs=1) and (found[0].images, found[0].of) == (2, 2)
+
+
+def test_steps_that_lack_an_image_are_left_out_of_means() -> None:
+    known = [row("x", 1.0, 30.0, "a"), row("x", 1.0, 32.0, "b"), row("x", 0.5, 29.0, "a", step=2)]
+    curve = rows.complete_means(known)["x"]
+    assert [(r.step, r.metrics.psnr_db) for r in curve] == [(1, 31.0)]
+
+
+TARGETS = {"psnr_db": (30.0, math.inf), "enl_ratio": (0.8, 1.2)}
+
+
+def test_lowest_rate_is_linear_in_log_rate() -> None:
+    curve = [row("x", 0.25, 28.0), row("x", 1.0, 32.0)]
+    assert choose.lowest_rate(curve, {"psnr_db": (30.0, math.inf)}) == pytest.approx(0.5)
+    assert choose.lowest_rate(curve, {"psnr_db": (31.0, math.inf)}) == pytest.approx(0.25 * 4**0.75)
+    assert choose.lowest_rate(curve, {"psnr_db": (27.0, math.inf)}) == 0.25
+    assert choose.lowest_rate(curve, {"psnr_db": (33.0, math.inf)}) is None
+    assert choose.lowest_rate(curve[::-1], {"psnr_db": (30.0, math.inf)}) == pytest.approx(0.5)
+
+
+def test_lowest_rate_needs_all_targets_at_once() -> None:
+    """ENL passes through its band between two points: neither point meets it, the way between does."""
+    curve = [row("x", 0.25, 28.0, enl_ratio=2.0), row("x", 1.0, 36.0, enl_ratio=0.4)]
+    # ENL falls to 1.2 at half way, PSNR reaches 30 at a quarter: the half way point decides
+    assert choose.lowest_rate(curve, TARGETS) == pytest.approx(0.5)
+    late = [row("x", 0.25, 20.0, enl_ratio=2.0), row("x", 1.0, 31.0, enl_ratio=0.4)]
+    assert choose.lowest_rate(late, TARGETS) is None  # PSNR is met only where ENL is past its band
+    undefined = [row("x", 0.25, 28.0, enl_ratio=math.nan), row("x", 1.0, 36.0)]
+    assert choose.lowest_rate(undefined, TARGETS) == 1.0
+
+
+def synthetic(made: Made) -> results.Study:
+    """The study with rows of known curves: plain meets 30 dB at 0.5 bpp, cbam never; a peer at 0.4."""
+    study = results.load(made.folder)
+    good = tuple(row("sarcodec", b, p, i, step=s) for i in "ab" for b, p, s in ((1.0, 32.0, 1), (0.25, 28.0, 4)))
+    bad = tuple(row("sarcodec", b, p, i, step=s) for i in "ab" for b, p, s in ((1.0, 29.0, 1), (0.25, 28.0, 4)))
+    cells = tuple(dataclasses.replace(cell, rows=good if "plain" in cell.name else bad) for cell in study.cells)
+    peer = tuple(row("jpegxl", b, p, i, step=s) for i in "ab" for b, p, s in ((0.8, 34.0, 800), (0.2, 26.0, 200)))
+    return dataclasses.replace(study, cells=cells, peers=peers.Measured(peer))
+
+
+def test_choose_gives_the_known_answer(made: Made) -> None:
+    found = choose.choose(made.folder, 30, 0.85, (0.8, 1.2), 0.85, study=synthetic(made))
+    assert [c.codec for c in found] == ["jpegxl", "plain-base_channels=8", "cbam-base_channels=8"]
+    peer, plain, cbam = found
+    assert peer.ratio == pytest.approx(16 / 0.4) and peer.checkpoint is None
+    assert plain.ratio == pytest.approx(16 / 0.5) and (plain.step, plain.step_ratio) == (1, 16.0)
+    assert plain.checkpoint is not None and (made.folder / plain.checkpoint).exists()
+    assert cbam.ratio is None and cbam.fails == ("psnr_db",)
+    assert [line[-1] for line in choose.describe(found)][-1] == "fails: PSNR"
+
+
+def test_peers_are_measured_once_and_named_when_missing(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons = dict.fromkeys(baselines.PEERS) | {"hevc": "PyAV is not installed"}
+    monkeypatch.setattr(baselines, "available", lambda: reasons)
+    images = results.load(made.folder).images
+    first = list(peers.measure_peers(images, tmp_path, ["jpeg2000", "hevc"], (0.001, 1.0)))
+    assert {r.codec for r in first} == {"jpeg2000", peers.GAUSSIAN}
+    kept = peers.read(tmp_path)
+    assert dict(kept.missing) == {"hevc": "PyAV is not installed", peers.KLT: dict(kept.missing)[peers.KLT]}
+    assert [note.split(" for ")[0] for note in kept.skipped] == ["jpeg2000 needs more than 0.001 bit per pixel"] * 2
+    for r in first:
+        if r.codec == "jpeg2000":
+            assert r.step == 1000 and r.bytes <= SIDE * SIDE / 8 and r.bits_per_pixel == 8 * r.bytes / SIDE**2
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(baselines, "restore", forbidden)
+    again = list(peers.measure_peers(images, tmp_path, ["jpeg2000", "hevc"], (0.001, 1.0)))
+    assert list(map(repr, again)) == list(map(repr, first))  # NaN is not equal to itself
+    with pytest.raises(errors.InputError, match="gif"):
+        next(peers.measure_peers(images, tmp_path, ["gif"]))
+
+
+def test_peers_of_other_pixels_are_measured_again(made: Made, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(made.folder.parent / "images", images)
+    old = list(peers.measure_peers([images], tmp_path, ["jpeg2000"], (1.0,)))
+    shutil.copy(images / "north.tif", images / "south.tif")
+    new = list(peers.measure_peers([images], tmp_path, ["jpeg2000"], (1.0,)))
+    assert repr(new[0]) == repr(old[0]) and new[2].metrics.psnr_db == new[0].metrics.psnr_db != old[2].metrics.psnr_db
+
+
+def test_bounds_beside_the_peers(with_peers: results.Study) -> None:
+    curves = with_peers.peer_curves
+    assert [r.step for r in sorted(curves[peers.KLT], key=lambda r: r.step)] == list(peers.KEPT)
+    klt = [r.metrics.psnr_db for r in sorted(curves[peers.KLT], key=lambda r: r.step)]
+    assert klt == sorted(klt) and all(math.isinf(r.bits_per_pixel) for r in curves[peers.KLT])
+    gaussian = {r.step: r.metrics.psnr_db for r in curves[peers.GAUSSIAN]}
+    assert gaussian[300] < gaussian[800] < gaussian[2000]
+
+
+def test_restored_chip_is_the_row(made: Made) -> None:
+    """Pictures show what the rows measured: same bytes, same PSNR."""
+    study = results.load(made.folder)
+    chip = next(iter(chips.read(study.images)))
+    cell = study.cells[0]
+    coder = pictures.scene.open_codec(cell.folder / "best.ckpt")
+    db, used = chips.restore(chip, coder, 4)
+    expected = next(r for r in cell.rows if (r.image, r.step) == (chip.image, 4))
+    assert metrics.psnr(chip.db, db, chip.valid) == pytest.approx(expected.metrics.psnr_db, abs=1e-6)
+    assert used == expected.bytes
+
+
+def test_places_follow_the_pixels() -> None:
+    """A scene with an even dark half, a bright cluster and a shore is taken apart as a person would."""
+    side, random = 768, np.random.default_rng(1)
+    db = np.full((side, side), -10.0) + np.where(np.indices((side, side))[1] // 48 % 2, 1.5, -1.5)
+    db[:, :320] = -22.0
+    db[512:640, 512:640] += np.where(random.random((128, 128)) < 0.2, 15.0, 0.0)
+    db = (db + 10 * np.log10(random.gamma(4.4, 1 / 4.4, db.shape))).astype(np.float32)
+    info = io.RasterInfo(1, side, side, "float32")
+    chip = chips.Chip("scene", "VV", db, np.ones(db.shape, bool), db, chips.radiometry.Quantity("db"), info)
+    places = pictures.find_places([chip])
+    assert list(places) == list(pictures.KINDS)
+    assert (places["town"].top, places["town"].left) == (512, 512)
+    assert places["sea"].left + pictures.SIDE <= 320
+    assert places["coast"].left < 320 < places["coast"].left + pictures.SIDE
+    assert places["fields"].left >= 320
+    assert pictures.find_places([dataclasses.replace(chip, valid=np.zeros(db.shape, bool))]) == {}
+
+
+def test_attention_and_latents(made: Made) -> None:
+    study = results.load(made.folder)
+    chip = next(iter(chips.read(study.images)))
+    assert pictures.attention(study.cells[0], chip) == []
+    found = pictures.attention(study.cells[2], chip)
+    assert [(a.kind, a.weights.shape) for a in found] == [("channels", (16,)), ("positions", (10, 10))]
+    assert all(((a.weights > 0) & (a.weights < 1)).all() for a in found)
+    values, deviation = pictures.latent(study.cells[0], chip)
+    assert values.shape == (16, 10, 10) and deviation.shape == (16,) and (deviation > 0).all()
+    sheet = pictures.mosaic(values[:5], columns=4)
+    assert sheet.shape == (21, 43) and np.isnan(sheet[10]).all() and np.nanmax(sheet) == 1.0
+
+
+class _Outline(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.sources: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = dict(attrs)
+        self.sources += [value for key in ("src", "href") if (value := known.get(key))]
+        self.ids += [value for key, value in attrs if key == "id" and value]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def outline(path: Path) -> _Outline:
+    parser = _Outline()
+    parser.feed(path.read_text(encoding="utf-8"))
+    return parser
+
+
+def test_page_shows_every_cell_and_loads_nothing(with_peers: results.Study, tmp_path: Path) -> None:
+    found = outline(page.write_page(with_peers.folder, tmp_path / "page.html"))
+    words = " ".join(found.words)
+    assert all(name in words for name in NAMES)
+    assert all(source.startswith(("data:image/png", "#")) for source in found.sources)
+    links = [source[1:] for source in found.sources if source.startswith("#")]
+    assert links and set(links) <= set(found.ids) and len(found.ids) == len(set(found.ids))
+    for title in ("Verdict", "Operating point", "Convergence", "Latent channels", "Attention", "Town", "HEVC intra"):
+        assert title in words
+    assert "$" not in words and "nan" not in words.split()
+
+
+def test_page_names_what_is_missing(made: Made, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(made.folder, folder, ignore=shutil.ignore_patterns("last.ckpt", "peers.json"))
+    (folder / "cells" / NAMES[1] / "cell.json").unlink()
+    shutil.rmtree(folder / "cells" / NAMES[3])
+    peers._write(folder, peers.Measured((), (("hevc", "no <wheel>"),)))
+    study = results.load(folder)
+    assert {u.name: u.state for u in study.unfinished} == {
+        NAMES[1]: "trained for 2 of 2 epochs, not measured yet",
+        NAMES[3]: "not begun",
+    }
+    words = " ".join(outline(page.write_page(folder)).words)
+    assert f"{NAMES[3]} (not begun)" in words and NAMES[1] in words
+    assert "HEVC intra" in words and "no <wheel>" in words
+    assert [d.seeds for d in tables.differences(study)][:1] == [(1,)]
+
+
+def test_verdict_judges_by_the_numbers(made: Made) -> None:
+    found = {claim.claim: claim for claim in verdict.claims(synthetic(made))}
+    assert found["Residual blocks gain over plain convolutions"].state == "open"
+    assert found["PSNR at latent ratio 16"].state == "met"
+    assert "32 by plain-c16-base_channels=8" in found["PSNR at latent ratio 16"].measured
+    assert found["Best model at latent ratio 16 above the KLT at equal coefficients"].state == "open"
+
+
+def test_still_falling(made: Made) -> None:
+    cell = results.load(made.folder).cells[0]
+    history = tuple({"loss": value} for value in (8.0, 4.0, 2.0, 1.5, 1.0, 1.0, 1.0, 1.0, 0.9, 0.95))
+    assert verdict.still_falling(dataclasses.replace(cell, history=history)) == pytest.approx(10.0)
+    assert math.isnan(verdict.still_falling(dataclasses.replace(cell, history=history[:1])))
+
+
+@pytest.fixture
+def runner() -> Iterator[CliRunner]:
+    yield CliRunner()
+
+
+def test_command_line(made: Made, with_peers: results.Study, runner: CliRunner) -> None:
+    again = runner.invoke(cli.app, ["study", "run", str(made.plan), "-o", str(made.folder)])
+    assert again.exit_code == 0 and "4 cells" in again.output
+    target = made.folder / "other.html"
+    report = runner.invoke(cli.app, ["study", "report", str(made.folder), "--no-peers", "--target", str(target)])
+    assert report.exit_code == 0 and target.exists() and (made.folder / "summary.json").exists()
+    chosen = runner.invoke(cli.app, ["study", "choose", str(made.folder), "--psnr", "20", "--json"])
+    found = json.loads(chosen.stdout)
+    assert {c["codec"] for c in found} == {"jpeg2000", "jpegxl", *with_peers.families}
+    table = runner.invoke(cli.app, ["study", "choose", str(made.folder), "--psnr", "90"])
+    assert table.exit_code == 0 and "fails: PSNR" in table.output
+
+
+def test_a_folder_that_names_no_images(made: Made, tmp_path: Path, runner: CliRunner) -> None:
+    shutil.copytree(made.folder / "cells", tmp_path / "cells", ignore=shutil.ignore_patterns("last.ckpt"))
+    refused = runner.invoke(cli.app, ["study", "report", str(tmp_path)])
+    assert isinstance(refused.exception, errors.InputError) and "--plan" in str(refused.exception)
+    words = " ".join(outline(page.write_page(tmp_path)).words)
+    assert "which images" in words and NAMES[0] in words
+    bad = runner.invoke(cli.app, ["study", "report", str(made.folder), "--no-peers", "--place", "town=x"])
+    assert "IMAGE:BAND" in str(bad.exception)
