@@ -300,7 +300,8 @@ def _bd_rates(study: results.Study) -> str:
     head = ("Variant", "Mean BD-rate", "Least", "Most", "Images with overlapping PSNR")
     return (
         "<p>Bytes needed at equal PSNR against JPEG 2000, on average over the PSNR both reach between 0.1 and 2 bits "
-        "per pixel; negative is better.</p>" + _table(head, lines, (1, 2, 3, 4))
+        "per pixel; negative is better. A dash says that there is no such PSNR: the model stays below what JPEG 2000 "
+        "has at 0.1 bits per pixel.</p>" + _table(head, lines, (1, 2, 3, 4))
     )
 
 
