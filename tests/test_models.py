@@ -232,3 +232,15 @@ def test_attention_gates_by_channel_and_by_position() -> None:
     assert torch.equal(channel(x), x * channel.weights(x))
     assert ((spatial.weights(x) > 0) & (spatial.weights(x) < 1)).all()
     assert torch.equal(blocks.GridAttention(16)(x), x)
+
+
+def test_projections_are_strided_and_transposed_one_by_one_convolutions() -> None:
+    from sarcodec.models import blocks
+
+    torch.manual_seed(0)
+    x = torch.rand(2, 6, 10, 12)
+    narrow = nn.Conv2d(6, 4, 1, bias=False)
+    strided = nn.functional.conv2d(x, narrow.weight, stride=2)
+    assert torch.allclose(narrow(blocks.Subsample()(x)), strided, atol=1e-6)
+    transposed = nn.functional.conv_transpose2d(x, narrow.weight.transpose(0, 1), stride=2, output_padding=1)
+    assert torch.allclose(blocks.ZeroInsertion()(narrow(x)), transposed, atol=1e-6)

@@ -325,7 +325,7 @@ def test_trains_without_gdal() -> None:
 
 @pytest.mark.parametrize("arch", ["residual", "cbam"])
 def test_other_variants_train(tmp_path: Path, arch: str) -> None:
-    """A strided 1×1 convolution of a one-channel image once corrupted the heap in its backward pass."""
+    """Strided 1×1 convolutions, channels last, once corrupted the heap in their backward pass."""
     data = tiny.patch_set(tmp_path / "patches", train=8, val=2)
     config = training.TrainConfig(epochs=12, batch_size=4, warmup_steps=0, learning_rate=3e-3, tensorboard=False)
     model = models.ModelConfig(arch, latent_channels=4, base_channels=8)

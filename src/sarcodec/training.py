@@ -194,8 +194,6 @@ def _loop(run: _Run, log: SummaryWriter | None) -> Iterator[Progress]:
         model.train()
         rate = _Rate()
         for batch in _batches(run.train, config, at.epoch):
-            # Not .to(memory_format=…): it gives one-channel images strides with which torch 2.13 corrupts the heap
-            # in the backward pass of a strided 1×1 convolution.
             pixels = batch.to(device).contiguous(memory_format=torch.channels_last)
             learning_rate = _learning_rate(config, at, total)
             for group in run.optimizer.param_groups:

@@ -86,13 +86,33 @@ def _resampling(channels_in: int, channels_out: int, resample: str) -> nn.Module
 def _shortcut(channels_in: int, channels_out: int, resample: str) -> nn.Module:
     if resample == "keep" and channels_in == channels_out:
         return nn.Identity()
-    if resample == "up":
-        projection: nn.Module = nn.ConvTranspose2d(
-            channels_in, channels_out, 1, stride=2, output_padding=1, bias=False
-        )
-    else:
-        projection = nn.Conv2d(channels_in, channels_out, 1, stride=2 if resample == "down" else 1, bias=False)
-    return nn.Sequential(projection, nn.BatchNorm2d(channels_out))
+    projection, norm = nn.Conv2d(channels_in, channels_out, 1, bias=False), nn.BatchNorm2d(channels_out)
+    if resample == "down":
+        return nn.Sequential(Subsample(), projection, norm)
+    return nn.Sequential(projection, ZeroInsertion(), norm) if resample == "up" else nn.Sequential(projection, norm)
+
+
+class Subsample(nn.Module):
+    """Keep every second row and column; before a 1×1 convolution the same as one of stride 2.
+
+    Written so because the backward pass of a strided 1×1 convolution on channels-last tensors corrupts the heap in
+    torch 2.13 on CPUs.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (N, C, H, W) to (N, C, ceil(H/2), ceil(W/2))."""
+        return x[..., ::2, ::2]
+
+
+class ZeroInsertion(nn.Module):
+    """Put zeros between rows and columns; after a 1×1 convolution the same as a transposed one of stride 2."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (N, C, H, W) to (N, C, 2H, 2W)."""
+        n, c, h, w = x.shape
+        y = x.new_zeros(n, c, 2 * h, 2 * w).contiguous(memory_format=torch.channels_last)
+        y[..., ::2, ::2] = x
+        return y
 
 
 class ChannelAttention(nn.Module):
