@@ -467,3 +467,27 @@ def test_a_folder_that_names_no_images(made: Made, tmp_path: Path, runner: CliRu
     assert "which images" in words and NAMES[0] in words
     bad = runner.invoke(cli.app, ["study", "report", str(made.folder), "--no-peers", "--place", "town=x"])
     assert "IMAGE:BAND" in str(bad.exception)
+
+
+def test_a_cell_that_fails_does_not_end_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reason is kept, the next cell is begun, and a restart does not try it again."""
+    text = PLAN.replace("seeds = [1]", "seeds = [1, 3]").replace("more_seeds = { 16 = [2] }\n", "")
+    (tmp_path / "study.toml").write_text(text)
+    tiny.patch_set(tmp_path / "patches", train=8, val=2)
+    (tmp_path / "images").mkdir()
+    begun: list[str] = []
+
+    def fail(folder: Path, *_: object) -> Iterator[object]:
+        begun.append(folder.name)
+        folder.mkdir(parents=True)
+        raise errors.TrainingError("loss nan at step 3")
+        yield
+
+    monkeypatch.setattr(run.training, "start", fail)
+    found = plan.read(tmp_path / "study.toml")
+    notes = [step.note for step in run.run(found, tmp_path / "out")]
+    assert begun == [cell.name for cell in found.cells]
+    assert all("loss nan" in note for note in notes)
+    assert json.loads((tmp_path / "out" / "cells" / begun[0] / "failed.json").read_text())["reason"] in notes[0]
+    assert all("failed before" in step.note for step in run.run(found, tmp_path / "out"))
+    assert len(begun) == len(found.cells)

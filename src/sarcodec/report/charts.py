@@ -73,7 +73,7 @@ def histogram(pair: Pair, name: str) -> str:
         axes.set(xlabel="backscatter (dB)", ylabel="pixels (% per dB)", xlim=(edges[0], edges[-1]))
         _legend_above(axes)
 
-    return _svg(draw, f"{name}: histograms of original and restored in dB")
+    return svg(draw, f"{name}: histograms of original and restored in dB")
 
 
 def looks(pair: Pair, name: str) -> tuple[str, int]:
@@ -101,7 +101,7 @@ def looks(pair: Pair, name: str) -> tuple[str, int]:
 
     if not before.size:
         return '<p class="soft">No window of 15 × 15 valid pixels.</p>', 0
-    return _svg(draw, f"{name}: ENL of windows, restored over original"), others.size + homogeneous.size
+    return svg(draw, f"{name}: ENL of windows, restored over original"), others.size + homogeneous.size
 
 
 def spectrum(pair: Pair, name: str) -> str:
@@ -125,7 +125,7 @@ def spectrum(pair: Pair, name: str) -> str:
         axes.yaxis.set_minor_formatter(NullFormatter())
         _legend_above(axes)
 
-    return _svg(draw, f"{name}: radially averaged power spectra of original, restored and error")
+    return svg(draw, f"{name}: radially averaged power spectra of original, restored and error")
 
 
 def radial_spectrum(image: FloatArray, valid: Mask) -> tuple[FloatVector, FloatVector]:
@@ -176,7 +176,7 @@ def _legend_above(axes: Axes, markerscale: float = 1.0) -> None:
     axes.legend(**above, ncols=3, handlelength=1.4, columnspacing=1.2, markerscale=markerscale)
 
 
-def _svg(draw: Callable[[Axes], None], label: str) -> str:
+def svg(draw: Callable[[Axes], None], label: str) -> str:
     """Draw one chart and make its SVG part of a page: no metadata, no ids that clash, colours by variable."""
     import matplotlib
     from matplotlib.figure import Figure

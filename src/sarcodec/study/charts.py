@@ -96,7 +96,7 @@ def svg(draw: Callable[[Axes], None], label: str, size: tuple[float, float] = WI
         axes.figure.set_size_inches(*size)  # type: ignore[union-attr]
         draw(axes)
 
-    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", report_charts._svg(sized, label))
+    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", report_charts.svg(sized, label))
     for index, colour in enumerate(PLACEHOLDERS):
         text = text.replace(colour, f"var(--line-{index})")
     return text

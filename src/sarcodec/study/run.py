@@ -7,6 +7,7 @@
       cells/<name>/run.json …     the training run; see :mod:`sarcodec.training`
       cells/<name>/rows.json      every image and band at every step, from real files
       cells/<name>/cell.json      written last: what the cell is, what it took, on what machine
+      cells/<name>/failed.json    instead, when the training came to nothing: why
 
 Under torchrun the cells are dealt out over the processes, each on a GPU of its own where there are some.
 """
@@ -85,6 +86,10 @@ def _run_cell(plan: Plan, cell: Cell, folder: Path, device: str) -> Iterator[tup
         _check_same(folder, cell)
         yield 1.0, "finished before"
         return
+    failure = folder / "failed.json"
+    if failure.exists():
+        yield 1.0, f"failed before; remove {failure} to try again"
+        return
     begun = time.monotonic()
     if (folder / "run.json").exists():
         _check_same(folder, cell)
@@ -92,8 +97,13 @@ def _run_cell(plan: Plan, cell: Cell, folder: Path, device: str) -> Iterator[tup
     else:
         folder.parent.mkdir(parents=True, exist_ok=True)
         steps = training.start(folder, plan.patches, cell.model, cell.training, device)
-    for step in steps:
-        yield 0.95 * step.step / step.steps, f"epoch {step.epoch}/{step.epochs} · PSNR {step.psnr:.2f} dB"
+    try:
+        for step in steps:
+            yield 0.95 * step.step / step.steps, f"epoch {step.epoch}/{step.epochs} · PSNR {step.psnr:.2f} dB"
+    except errors.TrainingError as problem:  # the other cells are still worth training
+        atomic.write_bytes(failure, json.dumps({"reason": str(problem)}).encode())
+        yield 1.0, f"failed: {problem}"
+        return
     trained = time.monotonic() - begun
     rows: list[evaluation.Row] = []
     for row in evaluation.evaluate(folder / "best.ckpt", list(plan.images), steps=plan.steps):
