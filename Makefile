@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 DATA ?= $(or $(SARCODEC_DATA),../shared/data)
 
-.PHONY: setup demo test train-default results bench clean
+.PHONY: setup demo test train-default results bench seams clean
 
 setup: $(VENV)/.ready
 
@@ -41,6 +41,9 @@ results: setup
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py -o docs/results/speed.json
+
+seams: setup
+	$(BIN)/python benchmarks/seams.py --data $(DATA)/test -o docs/results/seams.json
 
 clean:
 	rm -rf $(VENV) demo build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
