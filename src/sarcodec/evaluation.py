@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io as text_io
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import atomic, baselines, codec, container, errors, io, metrics, prepare, radiometry, scene, tiling
+from sarcodec import (
+    atomic,
+    baselines,
+    codec,
+    container,
+    errors,
+    io,
+    jsontext,
+    metrics,
+    prepare,
+    radiometry,
+    scene,
+    tiling,
+)
 
 PEERS = ("jpeg2000", "jpegxl")
 """Peers that are set beside a model; ``study`` measures more of them."""
@@ -175,7 +187,7 @@ def write_rows(path: str | os.PathLike[str], rows: Sequence[Row], *, overwrite: 
     target = Path(path)
     records = [row.to_dict() for row in [*rows, *means(rows)]]
     if target.suffix == ".json":
-        text = json.dumps(records, indent=1) + "\n"
+        text = jsontext.dumps(records, indent=1) + "\n"
     else:
         buffer = text_io.StringIO()
         writer = csv.DictWriter(buffer, records[0].keys(), lineterminator="\n")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sarcodec import jsontext
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
@@ -46,16 +46,8 @@ def warn(text: str) -> None:
 
 
 def print_json(record: Any) -> None:
-    """Print a JSON text to stdout; an undefined figure (NaN) is null, as strict JSON has no other word for it."""
-    sys.stdout.write(json.dumps(_strict(record), allow_nan=False) + "\n")
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Print strict JSON to stdout; see :func:`sarcodec.jsontext.dumps`."""
+    sys.stdout.write(jsontext.dumps(record) + "\n")
 
 
 def print_size(verb: str, path: Path, size: Any, as_json: bool) -> None:

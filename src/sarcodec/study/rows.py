@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -17,7 +18,10 @@ FIGURES = ("psnr_db", "ssim", "enl_ratio", "epi")
 def from_dict(record: Mapping[str, Any]) -> evaluation.Row:
     """Inverse of :meth:`evaluation.Row.to_dict`; FormatError for a record that is none."""
     try:
-        quality = metrics.Metrics(**{f.name: record[f.name] for f in fields(metrics.Metrics)})
+        figures: dict[str, Any] = {
+            f.name: math.nan if record[f.name] is None else record[f.name] for f in fields(metrics.Metrics)
+        }
+        quality = metrics.Metrics(**figures)
         plain = {f.name: record[f.name] for f in fields(evaluation.Row) if f.name != "metrics"}
     except KeyError as cause:
         raise errors.FormatError(f"row: has no {cause}; measure the cell again") from cause

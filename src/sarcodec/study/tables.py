@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from sarcodec import atomic, errors, evaluation, rates
+from sarcodec import atomic, errors, evaluation, jsontext, rates
 from sarcodec.study import results, rows
 
 REFERENCE = "jpeg2000"
@@ -219,7 +218,7 @@ def write(study: results.Study, folder: Path) -> list[Path]:
         "cells.csv": _csv([_flat(cell) for cell in record["cells"]]),
         "rows.csv": _csv(measured),
         "differences.csv": _csv(record["differences"]),
-        "summary.json": json.dumps(_strict(record), indent=1, allow_nan=False) + "\n",
+        "summary.json": jsontext.dumps(record, indent=1) + "\n",
     }
     for name, text in contents.items():
         atomic.write_bytes(folder / name, text.encode(), overwrite=True)
@@ -249,11 +248,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.8g}" if math.isfinite(value) else ""
     return value
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
