@@ -127,6 +127,12 @@ def test_size_is_of_the_file(write_tif: Written) -> None:
     assert size.bits_per_pixel == pytest.approx(8 * size.bytes / 8000)
     assert size.ratio * size.bits_per_pixel == pytest.approx(16)
     assert sum(seen) == 8000
+    seen.clear()
+    scene.compress_file(
+        source, packed, tiny.coder(), options=codec.Options(tile=32), overwrite=True, advance=seen.append
+    )
+    assert sum(seen) == 8000  # the margins around tiles do not count
+    assert len(seen) == 12
 
 
 def test_decompression_reports_its_progress(write_tif: Written, model: Path) -> None:

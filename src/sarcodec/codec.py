@@ -6,7 +6,7 @@ windows (:class:`Source`, :class:`Sink`), not rasters; :mod:`sarcodec.scene` bri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ CONVERT_PIXELS = 1 << 20
 """Most pixels converted from dB at once; the conversion works in float64."""
 
 FloatArray = npt.NDArray[np.float32]
+Advance = Callable[[int], None]
 
 
 class Source(Protocol):
@@ -85,10 +86,18 @@ class Codec:
         self.coder = model.coder()
         self.transform = Transform(model.build(), device=device, precision=precision)
 
-    def compress(self, source: Source, layout: Layout, writer: container.Writer, options: Options) -> None:
+    def compress(
+        self,
+        source: Source,
+        layout: Layout,
+        writer: container.Writer,
+        options: Options,
+        advance: Advance | None = None,
+    ) -> None:
         """Code every band of ``source`` into ``writer``, tile by tile, and finish the file.
 
-        Memory is bounded by the tile, not the image. Raises InputError for options the model cannot do.
+        Memory is bounded by the tile, not the image. ``advance`` is called with the number of pixels of every tile
+        once it is read. Raises InputError for options the model cannot do.
         """
         self.coder.check(options.step)
         if options.tile % self.transform.stride or not self.transform.stride <= options.tile <= container.MAX_TILE:
@@ -111,6 +120,8 @@ class Codec:
                 pixels = source.read(band, tile.outer)
                 codes = radiometry.classify(pixels, layout.quantity, layout.nodata)
                 core = codes[tile.core.inside(tile.outer)]
+                if advance:
+                    advance(core.size)
                 if core.any():
                     packed = container.pack_mask(core)
                     writer.add(container.mask_name(band, tile.row, tile.column), packed, deflate=True)
@@ -127,15 +138,18 @@ class Codec:
             bands.append(container.Band(bounds.vmin, bounds.vmax, round(clipped / max(valid, 1), 6)))
         writer.finish(self._header(layout, options, tuple(bands)))
 
-    def decompress(self, reader: container.Reader, sink: Sink) -> None:
+    def decompress(self, reader: container.Reader, sink: Sink, advance: Advance | None = None) -> None:
         """Restore every band into ``sink``, in the quantity and dtype of the source; invalid pixels exactly.
 
-        Memory is bounded by a row of tiles. Raises FormatError when the file is damaged.
+        Memory is bounded by a row of tiles. ``advance`` is called with the pixels of every strip that is written.
+        Raises FormatError when the file is damaged.
         """
         bands, _, width = reader.header.shape
         for band in range(bands):
             for top, pixels in self.restore_rows(reader, band):
                 sink.write(band, tiling.Window(top, top + len(pixels), 0, width), pixels)
+                if advance:
+                    advance(pixels.size)
 
     def restore_rows(self, reader: container.Reader, band: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Restore a band strip by strip: yields the first row and the pixels (rows, W) in the source's dtype."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io as bytes_io
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -17,8 +16,6 @@ from sarcodec import atomic, checkpoint, codec, container, errors, io, radiometr
 
 DEFAULT_MODEL = "plain16"
 MODEL_SUFFIX = ".ckpt"
-
-Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def compress_file(
     quantity: radiometry.Quantity | None = None,
     options: codec.Options | None = None,
     overwrite: bool = False,
-    advance: Advance | None = None,
+    advance: codec.Advance | None = None,
 ) -> Size:
     """Compress a raster to a ``.sarc`` file.
 
@@ -142,7 +139,7 @@ def compress_file(
     overwrite : bool
         Whether an existing ``target`` may be replaced.
     advance : callable, optional
-        Called with the number of pixels read after every window.
+        Called with the number of pixels of every tile once it is read.
 
     Raises
     ------
@@ -153,7 +150,7 @@ def compress_file(
         layout = layout_of(raster, raster.info, quantity, str(source))
         with atomic.output(target, overwrite=overwrite) as temporary:
             with container.Writer(temporary) as writer:
-                model.compress(_Counted(raster, advance), layout, writer, options or codec.Options())
+                model.compress(raster, layout, writer, options or codec.Options(), advance)
             size = temporary.stat().st_size
     return Size(size, layout.count, layout.height, layout.width)
 
@@ -166,7 +163,7 @@ def decompress_file(
     device: str = "cpu",
     precision: str = "auto",
     overwrite: bool = False,
-    advance: Advance | None = None,
+    advance: codec.Advance | None = None,
 ) -> Size:
     """Restore a ``.sarc`` file to a GeoTIFF: the mirror of :func:`compress_file`.
 
@@ -182,7 +179,7 @@ def decompress_file(
         info = io.RasterInfo.from_dict(reader.header.raster)
         found = codec_for(reader, model, device=device, precision=precision)
         with io.create_raster(target, info, overwrite=overwrite) as raster:
-            found.decompress(reader, _CountedSink(raster, advance))
+            found.decompress(reader, raster, advance)
     return Size(Path(source).stat().st_size, info.count, info.height, info.width)
 
 
@@ -284,31 +281,3 @@ class _ArraySink:
 
     def write(self, band: int, window: tiling.Window, pixels: npt.NDArray[Any]) -> None:
         self.cube[band][window.slices] = pixels
-
-
-class _Counted:
-    """A source that reports what is read."""
-
-    def __init__(self, raster: io.RasterReader, advance: Advance | None) -> None:
-        self._raster, self._advance = raster, advance
-
-    def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
-        pixels = self._raster.read(band, window)
-        if self._advance:
-            self._advance(pixels.size)
-        return pixels
-
-    def sample(self, band: int) -> npt.NDArray[Any]:
-        return self._raster.sample(band)
-
-
-class _CountedSink:
-    """A sink that reports what is written."""
-
-    def __init__(self, raster: io.RasterWriter, advance: Advance | None) -> None:
-        self._raster, self._advance = raster, advance
-
-    def write(self, band: int, window: tiling.Window, pixels: npt.NDArray[Any]) -> None:
-        self._raster.write(band, window, pixels)
-        if self._advance:
-            self._advance(pixels.size)
