@@ -399,3 +399,12 @@ def test_a_valid_pixel_never_comes_back_as_nodata(dtype: str, nodata: float, qua
     assert (plain == nodata).any()
     assert not (aside == nodata).any()
     assert np.abs(aside.astype(float) - plain.astype(float)).max() <= 1
+
+
+def test_a_stray_negative_does_not_hide_an_intensity() -> None:
+    values = np.random.default_rng(0).gamma(4.4, 0.02, (50, 50)).astype(np.float32)
+    values[3, 4] = -0.5
+    assert radiometry.detect_quantity(values) is Quantity.INTENSITY
+    values[:, ::3] *= -1
+    with pytest.raises(errors.AmbiguousQuantity):
+        radiometry.detect_quantity(values)

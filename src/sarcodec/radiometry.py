@@ -110,7 +110,7 @@ def detect_quantity(sample: npt.NDArray[Any], nodata: float | None = None, unit:
     what = f"{np.asarray(sample).dtype} pixels"
     if values.size == 0:
         raise errors.AmbiguousQuantity(f"quantity: {what} without a valid value tell nothing; {_PASS_QUANTITY}")
-    low, median, high = (float(v) for v in np.percentile(values, [0, 50, 100]))
+    low, first, median, high = (float(v) for v in np.percentile(values, [0, 1, 50, 100]))
     what += f" from {low:.4g} to {high:.4g}"
     if values.dtype.kind == "i":
         if low > 0:
@@ -120,7 +120,7 @@ def detect_quantity(sample: npt.NDArray[Any], nodata: float | None = None, unit:
         return Quantity.DB
     if low > 0 and np.all(values == np.round(values)) and median > 5:
         return Quantity.DN
-    if median > 0 and low > -0.05 and median < 2 and np.mean(values < 0) < 0.1:
+    if 0 < median < 2 and first > -0.05 and np.mean(values < 0) < 0.1:  # noise subtraction leaves a few below zero
         return Quantity.INTENSITY
     raise errors.AmbiguousQuantity(f"quantity: {what} (median {median:.4g}) fit more than one; {_PASS_QUANTITY}")
 
