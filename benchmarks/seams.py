@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sarcodec import codec, container, evaluation, io, prepare, radiometry, scene, tiling
+from sarcodec import chips, codec, container, io, prepare, radiometry, scene, tiling
 
 TILE, BAND = 256, 8
 
@@ -54,7 +54,7 @@ def ratio(coder: codec.Codec, raster: io.RasterReader, band: int, folder: Path) 
     quantity = radiometry.detect_quantity(raster.sample(0), raster.info.nodata, raster.info.unit_text())
     source = Mosaic(raster.read(band, tiling.Window(0, raster.info.height, 0, raster.info.width)))
     height, width = source.pixels.shape
-    info = replace(evaluation.one_band(raster.info, band), height=height, width=width)
+    info = replace(chips.one_band(raster.info, band), height=height, width=width)
     path = folder / "seams.sarc"
     with container.Writer(path) as writer:
         coder.compress(source, scene.layout_of(source, info, quantity), writer, codec.Options(tile=TILE))

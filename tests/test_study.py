@@ -17,8 +17,8 @@ import pytest
 from typer.testing import CliRunner
 
 import tiny
-from sarcodec import baselines, cli, errors, evaluation, io, metrics, tiling
-from sarcodec.study import chips, choose, page, peers, pictures, plan, results, rows, run, tables, verdict
+from sarcodec import baselines, chips, cli, errors, evaluation, io, metrics, tiling
+from sarcodec.study import choose, page, peers, pictures, plan, results, rows, run, tables, verdict
 
 SIDE = 160
 PLAN = """
@@ -490,4 +490,7 @@ def test_a_cell_that_fails_does_not_end_the_study(tmp_path: Path, monkeypatch: p
     assert all("loss nan" in note for note in notes)
     assert json.loads((tmp_path / "out" / "cells" / begun[0] / "failed.json").read_text())["reason"] in notes[0]
     assert all("failed before" in step.note for step in run.run(found, tmp_path / "out"))
+    states = {cell.name: cell.state for cell in results.load(tmp_path / "out").unfinished}
+    assert set(states) == set(begun)
+    assert all("failed: loss nan" in state for state in states.values())
     assert len(begun) == len(found.cells)

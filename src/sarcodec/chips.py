@@ -1,22 +1,23 @@
-"""The test images of a study, band by band, and what a cell makes of them."""
+"""Images band by band, as they are measured: each band is an image of its own, and goes to a file of its own."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import codec, container, evaluation, io, prepare, radiometry, scene, tiling
+from sarcodec import codec, container, io, prepare, radiometry, scene, tiling
 
 
 @dataclass(frozen=True, eq=False)
 class Chip:
-    """One band of a test image.
+    """One band of an image.
 
     Parameters
     ----------
@@ -42,8 +43,8 @@ class Chip:
         return f"{self.image} {self.band}"
 
 
-def read(images: Sequence[Path]) -> Iterator[Chip]:
-    """Read every band of every image, in the order and under the names of :func:`evaluation.evaluate`."""
+def read(images: Sequence[str | os.PathLike[str]]) -> Iterator[Chip]:
+    """Read every band of every image, under the names of rows of :mod:`sarcodec.evaluation`."""
     for path in prepare.find_images(images):
         with io.open_raster(path) as raster:
             whole, nodata = raster.info, raster.info.nodata
@@ -52,7 +53,7 @@ def read(images: Sequence[Path]) -> Iterator[Chip]:
                 pixels = raster.read(number, tiling.Window(0, whole.height, 0, whole.width))
                 valid = radiometry.classify(pixels, quantity, nodata) == radiometry.Fill.VALID
                 db = np.where(valid, radiometry.to_db(pixels, quantity), np.float32(np.nan))
-                info = evaluation.one_band(whole, number)
+                info = one_band(whole, number)
                 band = info.descriptions[0] or str(number + 1)
                 yield Chip(Path(raster.name).stem, band, db, valid, pixels, quantity, info)
 
@@ -68,3 +69,14 @@ def restore(chip: Chip, coder: codec.Codec, step: int) -> tuple[npt.NDArray[np.f
             strips = [strip for _, strip in coder.restore_rows(reader, 0)]
     restored = radiometry.to_db(np.concatenate(strips), chip.quantity)
     return np.where(chip.valid, restored, np.float32(np.nan)), size.bytes
+
+
+def one_band(info: io.RasterInfo, band: int) -> io.RasterInfo:
+    """Describe a single band of a raster as a raster of its own."""
+    return replace(
+        info,
+        count=1,
+        descriptions=info.descriptions[band : band + 1],
+        units=info.units[band : band + 1],
+        band_tags=info.band_tags[band : band + 1],
+    )

@@ -6,6 +6,7 @@ windows (:class:`Source`, :class:`Sink`), not rasters; :mod:`sarcodec.scene` bri
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -113,7 +114,7 @@ class Codec:
         bands = []
         for band in range(layout.count):
             bounds = self.model.normalizer.select_for(
-                source.sample(band), layout.quantity, layout.polarisations[band], layout.nodata
+                functools.partial(source.sample, band), layout.quantity, layout.polarisations[band], layout.nodata
             )
             clipped = valid = 0
             for tile in grid:
@@ -212,8 +213,6 @@ class Codec:
             raise errors.FormatError(f"header: the model has no tables for step multiplier {header.step}")
         try:
             radiometry.Quantity.parse(header.quantity)
-            for record in header.bands:
-                normalization.Bounds(record.vmin, record.vmax)
         except errors.InputError as cause:
             raise errors.FormatError(f"header: {cause}") from cause
         grid = self.decode_grid(header)

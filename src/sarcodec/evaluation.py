@@ -5,29 +5,15 @@ from __future__ import annotations
 import csv
 import io as text_io
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import (
-    atomic,
-    baselines,
-    codec,
-    container,
-    errors,
-    io,
-    jsontext,
-    metrics,
-    prepare,
-    radiometry,
-    scene,
-    tiling,
-)
+from sarcodec import atomic, baselines, chips, errors, jsontext, metrics, scene
 
 PEERS = ("jpeg2000", "jpegxl")
 """Peers that are set beside a model; ``study`` measures more of them."""
@@ -90,62 +76,18 @@ def evaluate(
         For unusable images, an unusable model, or missing peers.
     """
     coder = scene.open_codec(model)
-    for path in prepare.find_images(images):
-        with io.open_raster(path) as raster, tempfile.TemporaryDirectory() as folder:
-            quantity = radiometry.detect_quantity(raster.sample(0), raster.info.nodata, raster.info.unit_text())
-            for band in range(raster.info.count):
-                for step in steps:
-                    yield from _measure(coder, raster, band, quantity, step, Path(folder), with_peers)
+    for chip in chips.read(images):
+        for step in steps:
+            restored, used = chips.restore(chip, coder, step)
+            yield _row(chip, "sarcodec", step, used, restored)
+            for name in PEERS if with_peers else ():
+                peer_db, used_by_peer = baselines.restore(baselines.PEERS[name], chip.db, chip.valid, used)
+                yield _row(chip, name, step, used_by_peer, peer_db)
 
 
-def _measure(
-    coder: codec.Codec,
-    raster: io.RasterReader,
-    band: int,
-    quantity: radiometry.Quantity,
-    step: int,
-    folder: Path,
-    with_peers: bool,
-) -> Iterator[Row]:
-    """Measure one band at one step, ours first."""
-    info = one_band(raster.info, band)
-    window = tiling.Window(0, info.height, 0, info.width)
-    pixels = raster.read(band, window)
-    source, packed = folder / "band.tif", folder / "band.sarc"
-    with io.create_raster(source, info, overwrite=True) as writer:
-        writer.write(0, window, pixels)
-    size = scene.compress_file(
-        source, packed, coder, quantity=quantity, options=codec.Options(step=step), overwrite=True
-    )
-    original = radiometry.to_db(pixels, quantity)
-    valid = radiometry.classify(pixels, quantity, info.nodata) == radiometry.Fill.VALID
-    with container.Reader(packed) as reader:
-        strips = [strip for _, strip in coder.restore_rows(reader, 0)]
-    restored = radiometry.to_db(np.concatenate(strips), quantity)
-
-    def row(name: str, used: int, restored_db: npt.NDArray[Any]) -> Row:
-        quality = metrics.evaluate(original, restored_db, valid)
-        label = info.descriptions[0] or str(band + 1)
-        bits = 8 * used / pixels.size
-        return Row(Path(raster.name).stem, label, name, step, used, bits, quality)
-
-    yield row("sarcodec", size.bytes, restored)
-    if with_peers:
-        for name in PEERS:
-            peer = baselines.PEERS[name]
-            peer_db, used = baselines.restore(peer, original, valid, size.bytes)
-            yield row(name, used, peer_db)
-
-
-def one_band(info: io.RasterInfo, band: int) -> io.RasterInfo:
-    """Describe a single band of a raster as a raster of its own."""
-    return replace(
-        info,
-        count=1,
-        descriptions=info.descriptions[band : band + 1],
-        units=info.units[band : band + 1],
-        band_tags=info.band_tags[band : band + 1],
-    )
+def _row(chip: chips.Chip, name: str, step: int, used: int, restored_db: npt.NDArray[Any]) -> Row:
+    quality = metrics.evaluate(chip.db, restored_db, chip.valid)
+    return Row(chip.image, chip.band, name, step, used, 8 * used / chip.db.size, quality)
 
 
 def means(rows: Sequence[Row]) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,11 +167,22 @@ class Normalizer:
         return min(candidates, key=lambda b: abs((b.vmin + b.vmax) / 2 - median_db))
 
     def select_for(
-        self, sample: npt.NDArray[Any], quantity: radiometry.Quantity, polarisation: str, nodata: float | None
+        self,
+        sample: Callable[[], npt.NDArray[Any]],
+        quantity: radiometry.Quantity,
+        polarisation: str,
+        nodata: float | None,
     ) -> Bounds:
-        """Return the bounds for a band of which ``sample`` is a thinned copy; see :meth:`select`."""
-        valid = radiometry.classify(sample, quantity, nodata) == radiometry.Fill.VALID
-        median_db = float(np.median(radiometry.to_db(sample[valid], quantity))) if valid.any() else 0.0
+        """Return the bounds for a band; see :meth:`select`.
+
+        ``sample`` reads a thinned copy of the band, and is called only where its median decides.
+        """
+        exact = self.bounds.get(self.key(quantity, polarisation))
+        if exact is not None:
+            return exact
+        values = sample()
+        valid = radiometry.classify(values, quantity, nodata) == radiometry.Fill.VALID
+        median_db = float(np.median(radiometry.to_db(values[valid], quantity))) if valid.any() else 0.0
         return self.select(quantity, polarisation, median_db)
 
     def to_dict(self) -> dict[str, Any]:

@@ -219,8 +219,7 @@ def _cut_or_keep(
     """Cut one band into shards, or return those a run with the same settings has left."""
     band, split = place
     key = image.keys[band]
-    sample = raster.sample(band)
-    bounds = normalizer.select_for(sample, image.quantity, key.split("/")[1], raster.info.nodata)
+    bounds = normalizer.select_for(lambda: raster.sample(band), image.quantity, key.split("/")[1], raster.info.nodata)
     stat = image.path.stat()
     name = key if key in normalizer.bounds else next(k for k, b in normalizer.bounds.items() if b == bounds)
     recipe = {

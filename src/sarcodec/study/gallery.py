@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sarcodec import chips
 from sarcodec.report import pictures as report_pictures
-from sarcodec.study import chips, pictures, results
+from sarcodec.study import pictures, results
 
 ERROR_LIMIT_DB = 6.0
 """Errors of this size and beyond have the end colours, the same in all pictures."""

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import atomic, baselines, bounds, errors, evaluation, metrics
-from sarcodec.study import chips, rows
+from sarcodec import atomic, baselines, bounds, chips, errors, evaluation, metrics
+from sarcodec.study import rows
 
 FILE = "peers.json"
 BPPS = (0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0)

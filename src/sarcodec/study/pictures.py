@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sarcodec import baselines, codec, errors, evaluation, metrics, scene
+from sarcodec import baselines, chips, codec, errors, evaluation, metrics, scene
 from sarcodec.models import blocks
 from sarcodec.report import pictures as report_pictures
-from sarcodec.study import chips, results
+from sarcodec.study import results
 
 SIDE = 128
 """Rows and columns of a crop."""
@@ -238,7 +238,7 @@ def latent(cell: results.Finished, chip: chips.Chip) -> tuple[FloatArray, FloatA
 def _scaled(coder: codec.Codec, chip: chips.Chip) -> FloatArray:
     """Fill and scale a chip as the codec does."""
     polarisation, nodata = chip.info.polarisation(0), chip.info.nodata
-    bounds = coder.model.normalizer.select_for(chip.pixels, chip.quantity, polarisation, nodata)
+    bounds = coder.model.normalizer.select_for(lambda: chip.pixels, chip.quantity, polarisation, nodata)
     return bounds.apply(codec.fill_invalid(chip.db, chip.valid))
 
 

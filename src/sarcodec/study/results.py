@@ -169,6 +169,8 @@ def _history(folder: Path) -> tuple[dict[str, Any], ...]:
 
 
 def _state(folder: Path) -> str:
+    if (folder / "failed.json").exists():
+        return f"failed: {rows.read_json(folder / 'failed.json')['reason']}"
     if not (folder / "run.json").exists():
         return "not begun"
     epochs = rows.read_json(folder / "run.json")["training"]["epochs"]
