@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 DATA ?= $(or $(SARCODEC_DATA),../shared/data)
 
-.PHONY: setup demo test train-default results bench seams clean
+# train-lapped makes the default model, train-default the fixed-ratio autoencoder plain16.
+.PHONY: setup demo test train-default train-lapped results bench seams clean
 
 setup: $(VENV)/.ready
 
@@ -19,7 +20,7 @@ demo: setup
 	$(BIN)/sarcodec simulate demo/scene.tif --size 1024 1024 --seed 1 --overwrite
 	$(BIN)/sarcodec compress demo/scene.tif demo/scene.sarc --overwrite
 	$(BIN)/sarcodec decompress demo/scene.sarc demo/restored.tif --overwrite
-	$(BIN)/sarcodec report demo/scene.tif demo/scene.sarc demo/report.html --restored demo/restored.tif --overwrite
+	$(BIN)/sarcodec report demo/scene.tif demo/scene.sarc demo/report.html --restored demo/restored.tif --peer jpeg2000 --overwrite
 	@echo "Open demo/report.html in a browser."
 
 test: setup
@@ -32,6 +33,9 @@ test: setup
 # The shipped weights, from the real chips and simulated scenes; see src/sarcodec/weights/MODEL_CARD.md.
 train-default: setup
 	BIN=$(BIN) DATA=$(DATA) bash benchmarks/train_plain16.sh
+
+train-lapped: setup
+	BIN=$(BIN) DATA=$(DATA) bash benchmarks/train_lapped64.sh
 
 # The measured tables of README.md and docs/results.
 results: setup

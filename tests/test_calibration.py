@@ -32,8 +32,8 @@ def test_reported_psnr_is_of_the_coder(train: patches.PatchSet) -> None:
     squared = []
     for index in range(len(train)):
         scaled = train.scaled(index)
-        symbols = fitted.coder.quantise(codec.transform.encode(scaled), 1)
-        squared.append(np.mean((codec.transform.decode(fitted.coder.dequantise(symbols, 1)) - scaled) ** 2))
+        symbols = fitted.coder.quantise(codec.engine.transform.encode(scaled), 1)
+        squared.append(np.mean((codec.engine.transform.decode(fitted.coder.dequantise(symbols, 1)) - scaled) ** 2))
     assert -10 * np.log10(np.mean(squared)) == pytest.approx(fitted.psnr_quantised, abs=1e-3)
 
 

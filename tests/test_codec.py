@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tiny
-from sarcodec import codec, container, errors, radiometry, scene
+from sarcodec import codec, container, errors, radiometry, scene, stored_tiles
 
 NAN, INF = np.nan, np.inf
 
@@ -229,9 +229,9 @@ def test_ambiguous_quantity() -> None:
 
 def test_wrong_model() -> None:
     data = scene.compress(tiny.db((32, 32)), model=tiny.coder())
-    with pytest.raises(errors.ModelMissing, match=rf"{tiny.coder().model.identity}.*{'0' * 16}.*--model"):
+    with pytest.raises(errors.ModelMissing, match=rf"{tiny.coder().engine.identity}.*{'0' * 16}.*--model"):
         scene.decompress(data, model=tiny.other_coder())
-    with pytest.raises(errors.ModelMissing, match=tiny.coder().model.identity):
+    with pytest.raises(errors.ModelMissing, match=tiny.coder().engine.identity):
         scene.decompress(data)
 
 
@@ -321,7 +321,7 @@ def test_windows_are_bounded_and_cover_everything() -> None:
     """Never more than a tile and its margin is read, and every pixel is read and written; written once."""
     source = tiny.Array(np.stack([tiny.db((210, 150), seed) for seed in (0, 1)]))
     data = tiny.compress(source, "db", 64)
-    margin = tiny.coder().transform.margin
+    margin = tiny.coder().engine.transform.margin
     read = np.zeros(source.cube.shape, int)
     for band, window in source.windows:
         assert max(window.shape) <= 64 + 2 * margin
@@ -340,8 +340,8 @@ def test_windows_are_bounded_and_cover_everything() -> None:
 
 
 def test_latent_shape() -> None:
-    assert codec.latent_shape((1, 17), 16) == (1, 2)
-    assert codec.latent_shape((32, 33), 16) == (2, 3)
+    assert stored_tiles.latent_shape((1, 17), 16) == (1, 2)
+    assert stored_tiles.latent_shape((32, 33), 16) == (2, 3)
 
 
 def test_rasters_beyond_the_format_are_refused_before_any_work() -> None:

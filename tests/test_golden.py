@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from sarcodec import codec, container, scene
+from sarcodec import container, scene, stored_tiles
 
 GOLDEN = Path(__file__).parent / "golden"
 EXPECTED = {
@@ -23,9 +23,9 @@ def test_symbols_are_those_of_the_release(version, name):
     expected = json.loads((GOLDEN / version / "symbols.json").read_text())[f"{name}.sarc"]
     found = {}
     with container.Reader(GOLDEN / version / f"{name}.sarc") as reader:
-        for band, row, column, size in codec.tiles_with_symbols(reader):
+        for band, row, column, size in stored_tiles.tiles_with_symbols(reader):
             entry = container.tile_name(band, row, column)
-            symbols = coder.coder.decode(reader.read(entry, 1 << 24), size, reader.header.step)
+            symbols = coder.engine.coder.decode(reader.read(entry, 1 << 24), size, reader.header.step)
             found[entry] = hashlib.sha256(symbols.astype("<i4").tobytes()).hexdigest()
     assert found == expected
     assert bool(found) == (name != "all_invalid")

@@ -106,7 +106,7 @@ def test_quantity_and_options(write_tif: Written, model: Path) -> None:
     with container.Reader(source.with_suffix(".sarc")) as reader:
         header = reader.header
         assert (header.quantity, header.step, header.tile) == ("intensity", 4, 64)
-        assert header.model == tiny.coder().model.identity
+        assert header.model == tiny.coder().engine.identity
         assert "0/1.1" in reader
 
 
@@ -244,7 +244,7 @@ def test_huge_claim_leaves_nothing(packed: Path, model: Path) -> None:
 
 
 def test_model_that_is_not_here(packed: Path, tmp_path: Path) -> None:
-    identity = tiny.coder().model.identity
+    identity = tiny.coder().engine.identity
     with pytest.raises(errors.ModelMissing, match=rf"{identity}.*--model"):
         scene.decompress_file(packed, tmp_path / "b.tif")
     other = tmp_path / "other.ckpt"

@@ -12,7 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from sarcodec import calibration, checkpoint, codec, container, io, models, normalization, patches, radiometry, tiling
+from sarcodec import (
+    calibration,
+    checkpoint,
+    codec,
+    container,
+    io,
+    models,
+    normalization,
+    patches,
+    radiometry,
+    stored_tiles,
+    tiling,
+)
 
 torch.set_num_threads(1)  # more only wait for each other in models this small
 
@@ -105,7 +117,7 @@ def coder(precision: str = "float32") -> codec.Codec:
 @functools.cache
 def other_coder() -> codec.Codec:
     """A codec of the same shape but of another model."""
-    return codec.Codec(dataclasses.replace(coder().model, identity="0" * 16), precision="float32")
+    return codec.Codec(dataclasses.replace(coder().engine.model, identity="0" * 16), precision="float32")
 
 
 class Array:
@@ -156,9 +168,9 @@ def symbols(data: bytes, band: int = 0) -> np.ndarray:
         for row in range(grid.rows):
             tiles = []
             for tile in grid.row_tiles(row):
-                size = codec.latent_shape(tile.core.shape, header.stride)
+                size = stored_tiles.latent_shape(tile.core.shape, header.stride)
                 entry = reader.read(container.tile_name(band, tile.row, tile.column), 1 << 24)
-                tiles.append(coder().coder.decode(entry, size, header.step))
+                tiles.append(coder().engine.coder.decode(entry, size, header.step))
             rows.append(np.concatenate(tiles, axis=2))
     return np.concatenate(rows, axis=1)
 

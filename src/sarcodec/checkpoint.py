@@ -129,14 +129,9 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         When the file is missing, foreign, truncated, altered or of a newer version.
     """
     source = Path(path)
+    data = read_bytes(source)
     try:
-        if source.stat().st_size > MAX_BYTES:
-            raise errors.FormatError(f"checkpoint {source}: larger than {MAX_BYTES} bytes; not one of ours")
-        data = source.read_bytes()
-    except OSError as cause:
-        raise errors.FormatError(f"checkpoint {source}: {cause.strerror}") from cause
-    try:
-        record = json.loads(_metadata(data)["sarcodec"])
+        record = json.loads(metadata(data)["sarcodec"])
         if (record["format"], record["version"]) != ("sarcodec checkpoint", VERSION):
             raise errors.FormatError(
                 f"checkpoint {source}: is {record['format']!r} version {record['version']!r}; this package "
@@ -164,10 +159,20 @@ def _group(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _metadata(data: bytes) -> dict[str, Any]:
+def read_bytes(path: Path) -> bytes:
+    """Return a model file's bytes; FormatError when it cannot be read or is larger than :data:`MAX_BYTES`."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise errors.FormatError(f"checkpoint {path}: larger than {MAX_BYTES} bytes; not one of ours")
+        return path.read_bytes()
+    except OSError as cause:
+        raise errors.FormatError(f"checkpoint {path}: {cause.strerror}") from cause
+
+
+def metadata(data: bytes) -> dict[str, Any]:
     """Read the string metadata from the JSON header that a safetensors file starts with."""
     length = int.from_bytes(data[:8], "little")
     if length > len(data) - 8:
         raise ValueError("header longer than the file")
-    metadata: dict[str, Any] = json.loads(data[8 : 8 + length])["__metadata__"]
-    return metadata
+    found: dict[str, Any] = json.loads(data[8 : 8 + length])["__metadata__"]
+    return found

@@ -58,15 +58,22 @@ def read(images: Sequence[str | os.PathLike[str]]) -> Iterator[Chip]:
                 yield Chip(Path(raster.name).stem, band, db, valid, pixels, quantity, info)
 
 
-def restore(chip: Chip, coder: codec.Codec, step: int) -> tuple[npt.NDArray[np.float32], int]:
-    """Compress a chip to a real file and restore it; returns (H, W) in dB, NaN where invalid, and the bytes."""
+def restore(
+    chip: Chip, coder: codec.Codec, step: int, *, speckle: bool | None = None
+) -> tuple[npt.NDArray[np.float32], int]:
+    """Compress a chip to a real file and restore it; returns (H, W) in dB, NaN where invalid, and the bytes.
+
+    With ``speckle`` the file keeps a record of what was lost of it, and the speckle is rendered.
+    """
     with tempfile.TemporaryDirectory() as folder:
         source, packed = Path(folder) / "band.tif", Path(folder) / "band.sarc"
         with io.create_raster(source, chip.info, overwrite=True) as writer:
             writer.write(0, tiling.Window(0, chip.info.height, 0, chip.info.width), chip.pixels)
-        size = scene.compress_file(source, packed, coder, quantity=chip.quantity, options=codec.Options(step=step))
+        size = scene.compress_file(
+            source, packed, coder, quantity=chip.quantity, options=codec.Options(step=step, speckle=speckle)
+        )
         with container.Reader(packed) as reader:
-            strips = [strip for _, strip in coder.restore_rows(reader, 0)]
+            strips = [strip for _, strip in coder.restore_rows(reader, 0, speckle=bool(speckle))]
     restored = radiometry.to_db(np.concatenate(strips), chip.quantity)
     return np.where(chip.valid, restored, np.float32(np.nan)), size.bytes
 

@@ -13,7 +13,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -24,13 +24,13 @@ import numpy.typing as npt
 
 from sarcodec import errors
 
-FORMAT, VERSION = "sarcodec", 1
+FORMAT, VERSIONS = "sarcodec", (1, 2)
 HEADER = "header.json"
 MAX_HEADER_BYTES = 1 << 24
 MAX_SIDE = 1 << 20
 MAX_BANDS = 1024
 MAX_TILE = 4096
-MAX_CHANNELS = 1024
+MAX_CHANNELS = 4096
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
@@ -38,7 +38,11 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImp
 
 @dataclass(frozen=True)
 class Band:
-    """What one band needs besides its symbols: clipping bounds in dB and the share of pixels they clipped."""
+    """What one band needs besides its symbols.
+
+    In version 1 the clipping bounds in dB and the share of pixels they clipped; in version 2 ``vmin`` alone, the dB
+    that were taken away before coding, and ``vmax`` is one more.
+    """
 
     vmin: float
     vmax: float
@@ -69,6 +73,12 @@ class Header:
         One per band.
     created_by : str
         Version of the package that wrote the file.
+    version : int
+        Of the format: 1 for autoencoders, 2 for what came after them.
+    max_error_db : float, optional
+        The error that no valid pixel exceeds, where one is guaranteed.
+    seed : int, optional
+        Of the speckle that may be rendered, where a file says what was lost.
     """
 
     raster: Mapping[str, Any]
@@ -82,6 +92,9 @@ class Header:
     bands: tuple[Band, ...]
     created_by: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
+    max_error_db: float | None = None
+    seed: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -92,15 +105,18 @@ class Header:
         """Return plain values for JSON."""
         record: dict[str, Any] = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": self.version,
             "created_by": self.created_by,
             "raster": dict(self.raster),
             "quantity": self.quantity,
             "model": [self.model, self.architecture, self.stride, self.channels],
             "step": self.step,
             "tile": self.tile,
-            "bands": [[band.vmin, band.vmax, band.clipped] for band in self.bands],
+            "bands": [[b.vmin, b.vmax, b.clipped] if self.version == 1 else [b.vmin] for b in self.bands],
         }
+        for name in ("max_error_db", "seed"):
+            if getattr(self, name) is not None:
+                record[name] = getattr(self, name)
         return record | ({"extra": dict(self.extra)} if self.extra else {})
 
     @classmethod
@@ -109,10 +125,11 @@ class Header:
         version = record.get("version")
         if record.get("format") != FORMAT:
             raise errors.FormatError(f"header: format is {record.get('format')!r}, not {FORMAT!r}")
-        if version != VERSION:
-            advice = "; install a newer sarcodec" if isinstance(version, int) and version > VERSION else ""
+        if isinstance(version, bool) or version not in VERSIONS:
+            advice = "; install a newer sarcodec" if isinstance(version, int) and version > max(VERSIONS) else ""
             raise errors.FormatError(
-                f"header: the file is of format version {version!r}, this package reads version {VERSION}{advice}"
+                f"header: the file is of format version {version!r}, this package reads versions "
+                f"{' and '.join(map(str, VERSIONS))}{advice}"
             )
         try:
             model, architecture, stride, channels = record["model"]
@@ -125,9 +142,12 @@ class Header:
                 channels=int(channels),
                 step=int(record["step"]),
                 tile=int(record["tile"]),
-                bands=tuple(Band(*map(float, band)) for band in record["bands"]),
+                bands=tuple(_band(band, version) for band in record["bands"]),
                 created_by=str(record["created_by"]),
                 extra=dict(record.get("extra", {})),
+                version=version,
+                max_error_db=None if record.get("max_error_db") is None else float(record["max_error_db"]),
+                seed=None if record.get("seed") is None else int(record["seed"]),
             )
             bands, height, width = header.shape
         except (KeyError, TypeError, ValueError, OverflowError) as cause:
@@ -154,6 +174,14 @@ class Header:
         return header
 
 
+def _band(record: Sequence[Any], version: int) -> Band:
+    """Return the record of a band of a header; TypeError or ValueError when it is malformed."""
+    if version == 1:
+        return Band(*map(float, record))
+    (offset,) = record
+    return Band(float(offset), float(offset) + 1.0)
+
+
 def tile_name(band: int, row: int, column: int) -> str:
     """Return the name of a tile's symbols, for example ``"0/3.5"``."""
     return f"{band}/{row}.{column}"
@@ -162,6 +190,11 @@ def tile_name(band: int, row: int, column: int) -> str:
 def mask_name(band: int, row: int, column: int) -> str:
     """Return the name of a tile's validity mask, for example ``"0/3.5m"``."""
     return f"{band}/{row}.{column}m"
+
+
+def speckle_name(band: int, row: int, column: int) -> str:
+    """Return the name of what a tile lost of its speckle, for example ``"0/3.5s"``."""
+    return f"{band}/{row}.{column}s"
 
 
 class Writer:
@@ -261,11 +294,12 @@ class Reader:
             raise errors.FormatError(f"{self.name}: entry {name} is damaged ({cause})") from cause
 
     def sizes(self) -> dict[str, int]:
-        """Bytes in the file by purpose: symbols, masks, header, and the ZIP structure around them."""
-        found = {"symbols": 0, "masks": 0, "header": 0}
+        """Bytes in the file by purpose: symbols, masks, speckle records, header, and the ZIP structure around."""
+        kinds = {"m": "masks", "s": "speckle"}
+        found = {"symbols": 0, "masks": 0, "speckle": 0, "header": 0}
         for entry in self._zip.infolist():
-            kind = "header" if entry.filename == HEADER else "masks" if entry.filename.endswith("m") else "symbols"
-            found[kind] += entry.compress_size
+            name = entry.filename
+            found["header" if name == HEADER else kinds.get(name[-1:], "symbols")] += entry.compress_size
         stream: Any = self._zip.fp
         position = stream.tell()
         total = stream.seek(0, io.SEEK_END)

@@ -6,6 +6,7 @@ format is specified in ``docs/format.md``; the coder is constriction's ``RangeEn
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,10 @@ class SymbolTable:
         constriction gives symbol i the weight ``floor(p_i·scale) + 1``; with ``p_i = f_i − 1`` its scale is exactly
         1 and the weight exactly ``f_i``.
         """
+        return self._model
+
+    @functools.cached_property
+    def _model(self) -> Any:
         return constriction.stream.model.Categorical((self.frequencies - 1).astype(np.float64), perfect=False)
 
 
@@ -77,6 +82,37 @@ def to_frequencies(weights: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int
     frequencies: npt.NDArray[np.int64] = np.floor(share).astype(np.int64) + 1
     frequencies[int(np.argmax(frequencies))] += TOTAL - int(frequencies.sum())
     return frequencies
+
+
+def put(coder: Any, values: npt.NDArray[np.integer[Any]], table: SymbolTable) -> None:
+    """Append values (n,) to a constriction ``RangeEncoder``: their indices in the table, then the escaped ones."""
+    escape = table.frequencies.size - 1
+    index = values.astype(np.int64) - table.minimum
+    escaped = (index < 0) | (index >= escape)
+    index[escaped] = escape
+    coder.encode(index.astype(np.int32), table.model())
+    if escaped.any():
+        outside = values[escaped].astype(np.int64)
+        raw = np.where(outside < 0, -2 * outside - 1, 2 * outside)
+        coder.encode(np.stack([raw >> 16, raw & 0xFFFF], axis=1).ravel().astype(np.int32), _HALF_WORD)
+
+
+def take(coder: Any, count: int, table: SymbolTable) -> npt.NDArray[np.int64]:
+    """Undo :func:`put`: take ``count`` values from a constriction ``RangeDecoder``."""
+    index = coder.decode(table.model(), count).astype(np.int64)
+    values: npt.NDArray[np.int64] = index + table.minimum
+    escaped = index == table.frequencies.size - 1
+    if escaped.any():
+        halves = coder.decode(_HALF_WORD, 2 * int(escaped.sum())).astype(np.int64).reshape(-1, 2)
+        raw = (halves[:, 0] << 16) | halves[:, 1]
+        values[escaped] = np.where(raw & 1, -((raw + 1) >> 1), raw >> 1)
+    return values
+
+
+def words(coder: Any) -> bytes:
+    """Return what a ``RangeEncoder`` holds as little-endian 32-bit words."""
+    compressed: npt.NDArray[np.uint32] = coder.get_compressed()
+    return compressed.astype("<u4").tobytes()
 
 
 def encode(symbols: Symbols, tables: Sequence[SymbolTable]) -> bytes:
@@ -96,18 +132,8 @@ def encode(symbols: Symbols, tables: Sequence[SymbolTable]) -> bytes:
     """
     coder = constriction.stream.queue.RangeEncoder()
     for channel, table in zip(symbols, tables, strict=True):
-        values = channel.ravel().astype(np.int64)
-        escape = table.frequencies.size - 1
-        index = values - table.minimum
-        escaped = (index < 0) | (index >= escape)
-        index[escaped] = escape
-        coder.encode(index.astype(np.int32), table.model())
-        if escaped.any():
-            raw = np.where(values[escaped] < 0, -2 * values[escaped] - 1, 2 * values[escaped])
-            halves = np.stack([raw >> 16, raw & 0xFFFF], axis=1)
-            coder.encode(halves.ravel().astype(np.int32), _HALF_WORD)
-    words: npt.NDArray[np.uint32] = coder.get_compressed()
-    return words.astype("<u4").tobytes()
+        put(coder, channel.ravel(), table)
+    return words(coder)
 
 
 def decode(data: bytes, shape: tuple[int, int, int], tables: Sequence[SymbolTable]) -> Symbols:
@@ -135,15 +161,7 @@ def decode(data: bytes, shape: tuple[int, int, int], tables: Sequence[SymbolTabl
     try:
         coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
         for channel, table in zip(symbols, tables, strict=True):
-            escape = table.frequencies.size - 1
-            index = coder.decode(table.model(), shape[1] * shape[2]).astype(np.int64)
-            values = index + table.minimum
-            escaped = index == escape
-            if escaped.any():
-                halves = coder.decode(_HALF_WORD, 2 * int(escaped.sum())).astype(np.int64).reshape(-1, 2)
-                raw = (halves[:, 0] << 16) | halves[:, 1]
-                values[escaped] = np.where(raw & 1, -((raw + 1) >> 1), raw >> 1)
-            channel[...] = values.reshape(shape[1:])
+            channel[...] = take(coder, channel.size, table).reshape(shape[1:])
     except (AssertionError, ValueError) as cause:
         raise errors.FormatError(f"symbols: the stream is damaged ({cause})") from cause
     return symbols

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import atomic, baselines, chips, errors, jsontext, metrics, scene
+from sarcodec import atomic, baselines, chips, codec, errors, jsontext, metrics, scene
 
 PEERS = ("jpeg2000", "jpegxl")
 """Peers that are set beside a model; ``study`` measures more of them."""
@@ -46,7 +46,7 @@ def evaluate(
     model: str | os.PathLike[str],
     images: Sequence[str | os.PathLike[str]],
     *,
-    steps: Sequence[int] = (1,),
+    steps: Sequence[int | None] = (None,),
     with_peers: bool = False,
 ) -> Iterator[Row]:
     """Compress every band of every image to a file of its own, restore it and measure both.
@@ -60,8 +60,8 @@ def evaluate(
         A calibrated checkpoint, or the name of a shipped model.
     images : sequence of paths
         GeoTIFFs, or folders of them.
-    steps : sequence of int
-        Step multipliers to measure.
+    steps : sequence of int or None
+        The model's steps to measure; None is its default.
     with_peers : bool
         Whether to measure JPEG 2000 and JPEG XL too; needs the extra ``bench``.
 
@@ -77,7 +77,8 @@ def evaluate(
     """
     coder = scene.open_codec(model)
     for chip in chips.read(images):
-        for step in steps:
+        for asked in steps:
+            step = coder.complete(codec.Options(step=asked)).step or 1
             restored, used = chips.restore(chip, coder, step)
             yield _row(chip, "sarcodec", step, used, restored)
             for name in PEERS if with_peers else ():

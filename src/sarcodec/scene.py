@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io as bytes_io
 import os
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import atomic, checkpoint, codec, container, errors, io, radiometry, tiling
+from sarcodec import (
+    atomic,
+    checkpoint,
+    codec,
+    container,
+    engines,
+    errors,
+    io,
+    lapped_model,
+    radiometry,
+    rate_control,
+    tiling,
+)
 
-DEFAULT_MODEL = "plain16"
+DEFAULT_MODEL = "lapped64"
 MODEL_SUFFIX = ".ckpt"
 
 
@@ -44,8 +57,10 @@ def shipped_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob(f"*{MODEL_SUFFIX}"))}
 
 
-def load_model(model: str | os.PathLike[str] | None = None) -> checkpoint.Checkpoint:
-    """Load a checkpoint by path, or a shipped one by name; the default model when none is named."""
+def load_model(
+    model: str | os.PathLike[str] | None = None,
+) -> checkpoint.Checkpoint | lapped_model.LappedModel:
+    """Load a model by path, or a shipped one by name; the default model when none is named."""
     name = DEFAULT_MODEL if model is None else os.fspath(model)
     path = Path(name)
     shipped = shipped_models()
@@ -55,7 +70,7 @@ def load_model(model: str | os.PathLike[str] | None = None) -> checkpoint.Checkp
         raise errors.InputError(
             f"model: {name!r} is neither a checkpoint file nor a shipped model ({', '.join(shipped) or 'none'})"
         )
-    return checkpoint.load(path)
+    return lapped_model.load(path) if lapped_model.is_lapped(path) else checkpoint.load(path)
 
 
 def open_codec(
@@ -79,10 +94,15 @@ def codec_for(
     ModelMissing
         When the model that made the file is not installed, or the given one did not make it.
     """
+    header = reader.header
+    if header.architecture == engines.BoundedEngine.architecture and header.max_error_db is not None:
+        found = codec.Codec(bounded_engine(header.max_error_db))
+        found.check(reader)
+        return found
     if model is not None:
         candidates = [load_model(model)]
     else:
-        candidates = [m for m in map(checkpoint.load, shipped_models().values()) if m.identity == reader.header.model]
+        candidates = [m for m in map(load_model, shipped_models().values()) if m.identity == header.model]
     if not candidates:
         raise errors.ModelMissing(
             f"{reader.name}: was made by model {reader.header.model} ({reader.header.architecture}), which is not "
@@ -91,6 +111,14 @@ def codec_for(
     found = codec.Codec(candidates[0], device=device, precision=precision)
     found.check(reader)
     return found
+
+
+def bounded_engine(max_error_db: float) -> engines.BoundedEngine:
+    """Return the engine of a file's guaranteed error; FormatError where none has such."""
+    try:
+        return engines.BoundedEngine(max_error_db)
+    except errors.InputError as cause:
+        raise errors.FormatError(f"header: {cause}") from cause
 
 
 def layout_of(
@@ -119,6 +147,7 @@ def compress_file(
     *,
     quantity: radiometry.Quantity | None = None,
     options: codec.Options | None = None,
+    goal: rate_control.Goal | None = None,
     overwrite: bool = False,
     advance: codec.Advance | None = None,
 ) -> Size:
@@ -135,7 +164,9 @@ def compress_file(
     quantity : Quantity, optional
         What the pixels are; detected from tags, dtype and range when not given.
     options : Options, optional
-        Step multiplier and tile size.
+        Step, tile size, and whether to keep a record of lost speckle.
+    goal : Goal, optional
+        A size, quality or greatest error to meet; the step follows from it.
     overwrite : bool
         Whether an existing ``target`` may be replaced.
     advance : callable, optional
@@ -149,8 +180,11 @@ def compress_file(
     with io.open_raster(source) as raster:
         layout = layout_of(raster, raster.info, quantity, str(source))
         with atomic.output(target, overwrite=overwrite) as temporary:
-            with container.Writer(temporary) as writer:
-                model.compress(raster, layout, writer, options or codec.Options(), advance)
+            if goal is None:
+                with container.Writer(temporary) as writer:
+                    model.compress(raster, layout, writer, options or codec.Options(), advance)
+            else:
+                rate_control.compress(model, raster, layout, temporary, options or codec.Options(), goal)
             size = temporary.stat().st_size
     return Size(size, layout.count, layout.height, layout.width)
 
@@ -164,11 +198,13 @@ def decompress_file(
     precision: str = "auto",
     overwrite: bool = False,
     advance: codec.Advance | None = None,
+    speckle: bool = False,
 ) -> Size:
     """Restore a ``.sarc`` file to a GeoTIFF: the mirror of :func:`compress_file`.
 
     The quantity, dtype, nodata, invalid pixels, CRS, transform or GCPs, band names and tags are those of the source
-    of the file. ``model`` is needed only for files made by a model that is not shipped.
+    of the file. ``model`` is needed only for files made by a model that is not shipped. ``speckle`` draws lost
+    speckle anew (see :mod:`sarcodec.rendering`), and says so in the tag ``SARCODEC_SPECKLE``.
 
     Raises
     ------
@@ -178,8 +214,10 @@ def decompress_file(
     with container.Reader(source) as reader:
         info = io.RasterInfo.from_dict(reader.header.raster)
         found = codec_for(reader, model, device=device, precision=precision)
+        if speckle:
+            info = replace(info, tags={**info.tags, "SARCODEC_SPECKLE": "rendered, not measured"})
         with io.create_raster(target, info, overwrite=overwrite) as raster:
-            found.decompress(reader, raster, advance)
+            found.decompress(reader, raster, advance, speckle=speckle)
     return Size(Path(source).stat().st_size, info.count, info.height, info.width)
 
 
@@ -189,7 +227,8 @@ def compress(
     quantity: radiometry.Quantity | str | None = None,
     nodata: float | None = None,
     model: str | os.PathLike[str] | codec.Codec | None = None,
-    step: int = 1,
+    step: int | None = None,
+    goal: rate_control.Goal | None = None,
 ) -> bytes:
     """Compress an array to the bytes of a ``.sarc`` file.
 
@@ -203,8 +242,11 @@ def compress(
         Value of invalid pixels. NaN, infinities and, but for dB, values ≤ 0 are invalid anyway.
     model : path, str or Codec, optional
         A checkpoint, a shipped model's name, or a codec; the default model when not given.
-    step : int
-        Multiplier of the model's quantisation steps; larger is smaller and coarser.
+    step : int, optional
+        The model's step, see :class:`codec.Options`; larger is smaller and coarser.
+    goal : Goal, optional
+        A size, quality or greatest error to meet instead, for example ``Goal.bpp(0.5)`` of
+        :mod:`sarcodec.rate_control`.
 
     Returns
     -------
@@ -227,13 +269,20 @@ def compress(
     known = radiometry.Quantity.parse(quantity) if isinstance(quantity, str) else quantity
     layout = layout_of(source, info, known)
     coder = model if isinstance(model, codec.Codec) else open_codec(model)
+    if goal is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "array.sarc"
+            rate_control.compress(coder, source, layout, target, codec.Options(step=step), goal)
+            return target.read_bytes()
     buffer = bytes_io.BytesIO()
     with container.Writer(buffer) as writer:
         coder.compress(source, layout, writer, codec.Options(step=step))
     return buffer.getvalue()
 
 
-def decompress(data: bytes, *, model: str | os.PathLike[str] | codec.Codec | None = None) -> npt.NDArray[Any]:
+def decompress(
+    data: bytes, *, model: str | os.PathLike[str] | codec.Codec | None = None, speckle: bool = False
+) -> npt.NDArray[Any]:
     """Restore the array that :func:`compress` was given: same shape, dtype and invalid pixels.
 
     Parameters
@@ -242,11 +291,13 @@ def decompress(data: bytes, *, model: str | os.PathLike[str] | codec.Codec | Non
         A ``.sarc`` file.
     model : path, str or Codec, optional
         Needed only for a model that is not shipped.
+    speckle : bool
+        Whether to draw lost speckle anew; see :mod:`sarcodec.rendering`.
 
     Raises
     ------
-    FormatError, ModelMissing
-        For damaged bytes or an unknown model.
+    FormatError, ModelMissing, InputError
+        For damaged bytes, an unknown model, or speckle of a file without a record of it.
     """
     with container.Reader(bytes_io.BytesIO(data)) as reader:
         if isinstance(model, codec.Codec):
@@ -254,7 +305,7 @@ def decompress(data: bytes, *, model: str | os.PathLike[str] | codec.Codec | Non
         coder = model if isinstance(model, codec.Codec) else codec_for(reader, model)
         info = io.RasterInfo.from_dict(reader.header.raster)
         sink = _ArraySink(np.empty(reader.header.shape, info.dtype))
-        coder.decompress(reader, sink)
+        coder.decompress(reader, sink, speckle=speckle)
     return sink.cube[0] if dict(info.tags) == _FLAT else sink.cube
 
 

@@ -18,7 +18,18 @@ import rasterio
 import rasterio.control
 import torch
 
-from sarcodec import checkpoint, codec, container, entropy, models, normalization, radiometry, scene, simulate
+from sarcodec import (
+    checkpoint,
+    codec,
+    container,
+    entropy,
+    models,
+    normalization,
+    radiometry,
+    scene,
+    simulate,
+    stored_tiles,
+)
 
 HERE = Path(__file__).parent
 
@@ -82,9 +93,9 @@ def symbol_hashes(coder: codec.Codec, path: Path) -> dict[str, str]:
     """Hash the symbols of every tile, as little-endian int32 in (channel, row, column) order."""
     hashes = {}
     with container.Reader(path) as reader:
-        for band, row, column, size in codec.tiles_with_symbols(reader):
+        for band, row, column, size in stored_tiles.tiles_with_symbols(reader):
             name = container.tile_name(band, row, column)
-            symbols = coder.coder.decode(reader.read(name, 1 << 24), size, reader.header.step)
+            symbols = coder.engine.coder.decode(reader.read(name, 1 << 24), size, reader.header.step)
             hashes[name] = hashlib.sha256(symbols.astype("<i4").tobytes()).hexdigest()
     return hashes
 

@@ -27,6 +27,7 @@ for command in (
     learning.prepare,
     learning.models,
     learning.train,
+    learning.train_lapped,
     learning.calibrate,
     learning.evaluate,
     learning.report,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import rich.markup
 import typer
@@ -13,13 +13,27 @@ from rich.table import Table
 from sarcodec import errors
 from sarcodec.cli import terminal
 
+if TYPE_CHECKING:
+    from sarcodec import rate_control
+
 
 def compress(
     source: Annotated[str, typer.Argument(help="A raster: intensity, amplitude DN or dB.")],
     target: Annotated[Path, typer.Argument(help="The .sarc file to write.")],
+    quality: Annotated[
+        float | None, typer.Option(help="1 (smallest) to 100 (best); 50 when nothing is asked for.")
+    ] = None,
+    bpp: Annotated[float | None, typer.Option(help="Bits per pixel of the file, met within 2 %.")] = None,
+    ratio: Annotated[float | None, typer.Option(help="True ratio to 16 bit, met within 2 %.")] = None,
+    psnr: Annotated[float | None, typer.Option(help="PSNR in dB (peak 30 dB), met within 0.05 dB.")] = None,
+    rmse: Annotated[float | None, typer.Option(help="Root mean square error in dB, met within 0.6 %.")] = None,
+    max_error: Annotated[float | None, typer.Option(help="No valid pixel is off by more dB than this.")] = None,
+    speckle: Annotated[
+        str, typer.Option(help="Record of lost speckle for decompress: auto (where much is lost), keep or drop.")
+    ] = "auto",
     model: terminal.Model = None,
     quantity: terminal.QuantityName = None,
-    step: Annotated[int, typer.Option(help="Multiplier of the quantisation steps; larger is smaller.")] = 1,
+    step: Annotated[int | None, typer.Option(help="The model's own quantisation step.")] = None,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 1024,
     overwrite: terminal.Overwrite = False,
     device: terminal.Device = "cpu",
@@ -27,18 +41,31 @@ def compress(
     quiet: terminal.Quiet = False,
     as_json: terminal.AsJson = False,
 ) -> None:
-    """Compress a raster to a .sarc file."""
+    """Compress a raster to a .sarc file: to a quality, a size, an error, or with a guaranteed error."""
     from sarcodec import codec, container, io, radiometry, scene
 
+    asked = {
+        "quality": quality,
+        "bpp": bpp,
+        "ratio": ratio,
+        "psnr": psnr,
+        "rmse": rmse,
+        "max-error": max_error,
+        "step": step,
+    }
+    found_step, goal = _goal({name: value for name, value in asked.items() if value is not None})
     with io.open_raster(source) as raster:
         pixels = raster.info.count * raster.info.height * raster.info.width
-    with terminal.pixel_bar("compress", pixels, quiet or as_json) as advance:
+    with terminal.pixel_bar("compress", pixels, quiet or as_json or goal is not None) as advance:
         size = scene.compress_file(
             source,
             target,
             scene.open_codec(model, device=device, precision=precision),
             quantity=radiometry.Quantity.parse(quantity) if quantity else None,
-            options=codec.Options(step, tile),
+            options=codec.Options(
+                found_step, tile, _choice("speckle", speckle, {"auto": None, "keep": True, "drop": False})
+            ),
+            goal=goal,
             overwrite=overwrite,
             advance=advance,
         )
@@ -53,9 +80,33 @@ def compress(
             )
 
 
+def _goal(asked: dict[str, float]) -> tuple[int | None, rate_control.Goal | None]:
+    """Turn the one option that says how good or small into a step or a goal; InputError for two."""
+    from sarcodec import rate_control
+
+    if len(asked) > 1:
+        raise errors.InputError(f"options: got {' and '.join(f'--{name}' for name in asked)}; pass one of them")
+    for name, value in asked.items():
+        if name == "quality":
+            return rate_control.step_of_quality(value), None
+        if name == "step":
+            return int(value), None
+        return None, getattr(rate_control.Goal, name.replace("-", "_"))(value)
+    return None, None
+
+
+def _choice(name: str, value: str, allowed: dict[str, bool | None]) -> bool | None:
+    if value not in allowed:
+        raise errors.InputError(f"{name}: got {value!r}; pass one of {', '.join(allowed)}")
+    return allowed[value]
+
+
 def decompress(
     source: Annotated[Path, typer.Argument(help="A .sarc file.")],
     target: Annotated[Path, typer.Argument(help="The GeoTIFF to write.")],
+    speckle: Annotated[
+        str, typer.Option(help="coded: pixels as coded; restore: draw lost speckle anew, a rendering, never data.")
+    ] = "coded",
     model: terminal.Model = None,
     overwrite: terminal.Overwrite = False,
     device: terminal.Device = "cpu",
@@ -66,11 +117,19 @@ def decompress(
     """Restore a .sarc file to a GeoTIFF like the one it was made from."""
     from sarcodec import container, scene
 
+    rendered = bool(_choice("speckle", speckle, {"coded": False, "restore": True}))
     with container.Reader(source) as reader:
         bands, height, width = reader.header.shape
     with terminal.pixel_bar("decompress", bands * height * width, quiet or as_json) as advance:
         size = scene.decompress_file(
-            source, target, model=model, device=device, precision=precision, overwrite=overwrite, advance=advance
+            source,
+            target,
+            model=model,
+            device=device,
+            precision=precision,
+            overwrite=overwrite,
+            advance=advance,
+            speckle=rendered,
         )
     terminal.print_size("restored from", target, size, as_json)
 
@@ -140,8 +199,17 @@ def _describe(path: Path) -> dict[str, Any]:
             bpp = 8 * sizes["total"] / (bands * height * width)
             rate = {"bits_per_pixel": bpp, "ratio_to_16_bit": 16 / bpp, "bytes": sizes}
             return {"kind": "sarc file"} | rate | reader.header.to_dict()
-    from sarcodec import checkpoint
+    from sarcodec import checkpoint, lapped_model
 
+    if lapped_model.is_lapped(path):
+        lapped = lapped_model.load(path)
+        return {
+            "kind": "lapped model",
+            "identity": lapped.identity,
+            "package_version": lapped.package_version,
+            "parameters": sum(value.numel() for value in lapped.restorer.state_dict().values()),
+            "training": dict(lapped.training),
+        }
     model = checkpoint.load(path)
     parameters = sum(value.numel() for value in model.weights.values() if value.is_floating_point())
     return {

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import fnmatch
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import rich.markup
 import typer
 from rich.table import Table
 
 from sarcodec import errors, normalization
 from sarcodec.cli import terminal
+
+if TYPE_CHECKING:
+    from sarcodec import lapped_training
 
 
 def prepare(
@@ -195,6 +200,45 @@ def _follow(steps: Iterable[Any], quiet: bool) -> None:
                 )
 
 
+def train_lapped(
+    inputs: Annotated[list[Path] | None, typer.Argument(help="GeoTIFFs, or folders of them.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="A run to continue; its settings stand.")] = None,
+    validation: Annotated[
+        list[str] | None, typer.Option(help="Name pattern of validation images; may be given again.")
+    ] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+    restorer_steps: Annotated[int, typer.Option(help="Optimiser steps of the restoring network.")] = 16000,
+    prepare_only: Annotated[bool, typer.Option(help="Write the run's images and stop; train with --resume.")] = False,
+    device: terminal.Device = "cpu",
+) -> None:
+    """Train the lapped codec, the default of compress, or continue a run exactly where it stopped."""
+    from sarcodec import lapped_training
+
+    if resume is None:
+        if not inputs or output is None:
+            raise errors.InputError("train-lapped: pass images and --output RUN, or --resume RUN")
+        config = lapped_training.LappedConfig(seed=seed, restorer_steps=restorer_steps)
+        lapped_training.start(output, list(_filled_images(inputs, validation or [])), config)
+        resume = output
+    if prepare_only:
+        terminal.say(f"{resume}: prepared; train it with --resume {resume}")
+        return
+    for line in lapped_training.resume(resume, device):
+        terminal.say(line)
+
+
+def _filled_images(inputs: list[Path], validation: list[str]) -> Iterator[lapped_training.Image]:
+    """Read every band; invalid pixels take the mean of the valid ones."""
+    from sarcodec import chips, lapped_training
+
+    for chip in chips.read(inputs):
+        if chip.valid.any():
+            db = np.where(chip.valid, chip.db, np.float32(chip.db[chip.valid].mean())).astype(np.float32)
+            held_out = any(fnmatch.fnmatch(chip.image, pattern) for pattern in validation)
+            yield lapped_training.Image(chip.name, db, held_out)
+
+
 def calibrate(
     model: Annotated[Path, typer.Argument(help="A checkpoint; it is changed in place.")],
     patch_set: Annotated[Path, typer.Argument(help="The patch set it was trained on.")],
@@ -210,7 +254,7 @@ def calibrate(
 def evaluate(
     model: Annotated[str, typer.Argument(help="A checkpoint, or the name of a shipped model.")],
     images: Annotated[list[Path], typer.Argument(help="GeoTIFFs, or folders of them.")],
-    steps: Annotated[list[int] | None, typer.Option("--step", help="Step multiplier; may be given again.")] = None,
+    steps: Annotated[list[int] | None, typer.Option("--step", help="The model's step; may be given again.")] = None,
     peers: Annotated[bool, typer.Option(help="JPEG 2000 and JPEG XL at the same bytes beside it.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the rows as CSV or JSON.")] = None,
     overwrite: terminal.Overwrite = False,
@@ -225,7 +269,7 @@ def evaluate(
     rows = []
     with terminal.bar("{task.fields[note]}", quiet or as_json) as progress:
         task = progress.add_task("evaluate", note="", total=None)
-        for row in evaluation.evaluate(model, images, steps=steps or [1], with_peers=peers):
+        for row in evaluation.evaluate(model, images, steps=steps or [None], with_peers=peers):
             rows.append(row)
             progress.update(task, advance=1, note=f"{row.image} {row.band} · {row.codec}")
     if output is not None:
@@ -241,6 +285,7 @@ def report(
     compressed: Annotated[Path, typer.Argument(help="Its .sarc file.")],
     target: Annotated[Path, typer.Argument(help="The HTML file to write.")],
     restored: Annotated[Path | None, typer.Option(help="The restored GeoTIFF, to save decoding again.")] = None,
+    peer: Annotated[str | None, typer.Option(help="A codec to set beside it at equal bytes, say jpeg2000.")] = None,
     model: terminal.Model = None,
     overwrite: terminal.Overwrite = False,
     as_json: terminal.AsJson = False,
@@ -250,7 +295,7 @@ def report(
     from sarcodec import report as reporting
 
     measured = reporting.write_report(
-        original, compressed, target, restored=restored, model=model, overwrite=overwrite
+        original, compressed, target, restored=restored, model=model, peer=peer, overwrite=overwrite
     )
     if as_json:
         terminal.print_json({band: values.to_dict() for band, values in measured.items()})

@@ -10,7 +10,7 @@ from string import Template
 
 import numpy as np
 
-from sarcodec import _version, container, io, metrics, scene, tiling
+from sarcodec import _version, container, contexts, io, metrics, scene, tiling
 from sarcodec.report import charts, pair, pictures
 
 VIEW_SIDE = 768
@@ -38,6 +38,7 @@ _MARKS = {"excellent": "✓✓ excellent", "good": "✓ good", "poor": "✗ poor
 _BYTES = {
     "symbols": "entropy-coded symbols: the image itself",
     "masks": "validity masks, lossless",
+    "speckle": "records of lost speckle, for rendering it",
     "header": "header: georeferencing, tags, model",
     "structure": "ZIP structure: names, checksums, index",
 }
@@ -109,16 +110,25 @@ def page(
 
 def _rates(size: scene.Size, header: container.Header) -> str:
     latent = header.stride**2 / header.channels
+    last = (
+        "Latent ratio",
+        f"{latent:g}",
+        "pixels per latent value: counts values, not bits; never compare the two",
+    )
+    if header.max_error_db is not None:
+        last = ("Guaranteed error", f"{header.max_error_db:g} dB", "coding keeps every valid pixel within it")
+    elif header.version > 1:
+        last = (
+            "Quantisation step",
+            f"{contexts.step_db(header.step):.3g} dB",
+            "of coefficients; one model, all rates",
+        )
     return _cards(
         [
             ("Compressed file", f"{size.bytes:,} bytes", "the whole file on disk"),
             ("Rate", f"{size.bits_per_pixel:.4f} bits/pixel", "8 × bytes of the file over the pixels of all bands"),
             ("True ratio", f"{size.ratio:.2f} : 1", "16 bits, as Sentinel-1 GRD stores a pixel, over bits per pixel"),
-            (
-                "Latent ratio",
-                f"{latent:g}",
-                "pixels per latent value: counts values, not bits; never compare the two",
-            ),
+            last,
         ]
     )
 
@@ -166,11 +176,14 @@ def _facts(header: container.Header, names: list[str]) -> dict[str, object]:
         "CRS": info.crs or info.gcp_crs or "none",
         "Affine transform": ", ".join(map(str, info.transform or ())) or "none",
         "Ground control points": len(info.gcps) or "none",
-        "Step multiplier": header.step,
+        "Step": header.step,
         "Tile": f"{header.tile} pixels",
         "Written by": f"sarcodec {header.created_by}",
     }
     for name, band in zip(names, header.bands, strict=True):
+        if header.version > 1:
+            facts[f"Offset of {name}"] = _minus(f"{band.vmin:.2f} dB")
+            continue
         facts[f"Clipping of {name}"] = (
             f"{_span(band.vmin, band.vmax)}; {100 * band.clipped:.3f} % of the valid pixels clipped"
         )
@@ -227,8 +240,24 @@ def section(name: str, found: pair.Pair, figures: metrics.Metrics, side: int) ->
             "looks_caption": _looks_caption(count, figures.enl_ratio),
             "spectrum": charts.spectrum(found, name),
             "figures": _figure_rows(figures),
+            "peer": _peer_view(name, found, found.peer, figures, side) if found.peer else "",
         },
     )
+
+
+def _peer_view(name: str, found: pair.Pair, peer: pair.AtEqualBytes, figures: metrics.Metrics, side: int) -> str:
+    """Return a swipe between the restored image and a peer's of as many bytes, the centre pixel by pixel."""
+    low, high = (float(v) for v in np.percentile(found.original[found.valid], [2, 98]))
+    theirs = peer.figures
+    caption = (
+        f"Both at {peer.bits_per_pixel:.3f} bits per pixel: PSNR {format_figure('psnr_db', figures.psnr_db)} "
+        f"against {format_figure('psnr_db', theirs.psnr_db)}, SSIM {figures.ssim:.3f} against {theirs.ssim:.3f}, "
+        f"ENL ratio {figures.enl_ratio:.2f} against {theirs.enl_ratio:.2f}."
+    )
+    images = [pictures.centre(image, side * 2 // 3) for image in (found.restored, peer.restored)]
+    heading = f"sarcodec against {html.escape(peer.name)} at equal bytes"
+    labels = ("sarcodec", html.escape(peer.name))
+    return _swipe(name, heading, images, (low, max(high, low + 0.1)), caption, labels)
 
 
 def _looks_caption(shown: int, ratio: float) -> str:
@@ -286,10 +315,18 @@ def _views(name: str, found: pair.Pair, side: int) -> str:
     )
 
 
-def _swipe(name: str, heading: str, images: list[pair.FloatArray], stretch: tuple[float, float], caption: str) -> str:
+def _swipe(
+    name: str,
+    heading: str,
+    images: list[pair.FloatArray],
+    stretch: tuple[float, float],
+    caption: str,
+    labels: tuple[str, str] = ("original", "restored"),
+) -> str:
     original, restored = (pictures.png(pictures.indexed(image, *stretch), pictures.grey()) for image in images)
     low, high = (_minus(f"{value:.1f}") for value in stretch)
     values = {"name": html.escape(name), "heading": heading, "caption": caption, "low": low, "high": high}
+    values |= {"first": labels[0], "second": labels[1]}
     return _fill(
         "swipe.html", values | {"original": original, "restored": restored} | pictures.frame(images[0].shape)
     )

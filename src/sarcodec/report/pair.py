@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import container, errors, io, radiometry, tiling
+from sarcodec import baselines, container, errors, io, metrics, radiometry, tiling
 
 FloatArray = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class AtEqualBytes:
+    """The same band by a peer with as many bytes: name, rate, (h, w) in dB with NaN where invalid, and figures."""
+
+    name: str
+    bits_per_pixel: float
+    restored: FloatArray
+    figures: metrics.Metrics
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,8 @@ class Pair:
         (h, w), of the original.
     record : Band
         What the ``.sarc`` header says of the band.
+    peer : AtEqualBytes, optional
+        What a peer makes of the band.
     """
 
     number: int
@@ -34,6 +46,24 @@ class Pair:
     restored: FloatArray
     valid: Mask
     record: container.Band
+    peer: AtEqualBytes | None = None
+
+
+def with_peer(found: Pair, peer: str, bits_per_pixel: float) -> Pair:
+    """Set a peer beside a pair that has a valid pixel, at a rate.
+
+    Raises InputError for a peer that is not known or cannot get so small, MissingExtra for one not installed.
+    """
+    if peer not in baselines.PEERS:
+        raise errors.InputError(f"peer: got {peer!r}; pass one of {', '.join(baselines.PEERS)}")
+    if not found.valid.any():
+        return found
+    budget = int(bits_per_pixel * found.valid.size / 8)
+    restored, used = baselines.restore(baselines.PEERS[peer], found.original, found.valid, budget)
+    image = np.where(found.valid, restored, np.nan).astype(np.float32)
+    figures = metrics.evaluate(found.original, image, found.valid)
+    theirs = AtEqualBytes(baselines.PEERS[peer].name, 8 * used / found.valid.size, image, figures)
+    return replace(found, peer=theirs)
 
 
 def read(

@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from sarcodec import atomic, container, errors, io, metrics, scene
 from sarcodec.report import charts, page, pair
 
@@ -17,6 +19,7 @@ def write_report(
     *,
     restored: str | os.PathLike[str] | None = None,
     model: str | os.PathLike[str] | None = None,
+    peer: str | None = None,
     overwrite: bool = False,
     max_side: int = 2048,
 ) -> dict[str, metrics.Metrics]:
@@ -34,6 +37,8 @@ def write_report(
         The raster restored from ``compressed``, where there is one already; else it is decoded to a temporary file.
     model : path or str, optional
         Needed only for a file made by a model that is not shipped.
+    peer : str, optional
+        Name of a peer of :data:`sarcodec.baselines.PEERS` to set beside it at equal bytes; needs the extra ``bench``.
     overwrite : bool
         Whether an existing ``target`` may be replaced.
     max_side : int
@@ -67,10 +72,13 @@ def write_report(
             names = pair.band_names(before.info)
             window = pair.central(before.info, max_side)
             figures, sections = {}, []
+            bpp = 8 * reader.sizes()["total"] / np.prod(reader.header.shape)
             with io.open_raster(restored) as after:
                 pair.check_match(reader.header, before, after)
                 for band, name in enumerate(names):
                     found = pair.read(before, after, reader.header, band, window)
+                    if peer is not None:
+                        found = pair.with_peer(found, peer, bpp)
                     figures[name] = metrics.evaluate(found.original, found.restored, found.valid)
                     sections.append(page.section(name, found, figures[name], page.view_side(len(names))))
             text = page.page(Path(original).name, reader, window, figures, sections)

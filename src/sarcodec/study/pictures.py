@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sarcodec import baselines, chips, codec, errors, evaluation, metrics, scene
+from sarcodec import baselines, checkpoint, chips, codec, engines, errors, evaluation, metrics, scene
 from sarcodec.models import blocks
 from sarcodec.report import pictures as report_pictures
 from sarcodec.study import results
@@ -228,18 +228,18 @@ def _checkpoint(cell: results.Finished) -> Path:
 
 def latent(cell: results.Finished, chip: chips.Chip) -> tuple[FloatArray, FloatArray]:
     """Encode a chip; returns the latent (C, h, w) in units of its steps, and the deviation of each channel."""
-    coder = scene.open_codec(_checkpoint(cell))
-    scaled = _scaled(coder, chip)
-    steps = coder.coder.steps.astype(np.float32)[:, None, None]
-    values = coder.transform.encode(scaled) / steps
+    engine = engines.AutoencoderEngine(checkpoint.load(_checkpoint(cell)), "cpu", "auto")
+    scaled = _scaled(engine, chip)
+    steps = engine.coder.steps.astype(np.float32)[:, None, None]
+    values = engine.transform.encode(scaled) / steps
     return values.astype(np.float32), values.std(axis=(1, 2)).astype(np.float32)
 
 
-def _scaled(coder: codec.Codec, chip: chips.Chip) -> FloatArray:
+def _scaled(coder: engines.AutoencoderEngine, chip: chips.Chip) -> FloatArray:
     """Fill and scale a chip as the codec does."""
     polarisation, nodata = chip.info.polarisation(0), chip.info.nodata
     bounds = coder.model.normalizer.select_for(lambda: chip.pixels, chip.quantity, polarisation, nodata)
-    return bounds.apply(codec.fill_invalid(chip.db, chip.valid))
+    return bounds.apply(engines.fill_invalid(chip.db, chip.valid))
 
 
 def mosaic(values: FloatArray, columns: int) -> FloatArray:
@@ -276,11 +276,11 @@ def attention(cell: results.Finished, chip: chips.Chip, side: int = 256) -> list
         In the order of the layers; ``channels`` with weights (C,), ``positions`` with weights (h, w), in (0, 1).
         Empty for a model without such blocks.
     """
-    coder = scene.open_codec(_checkpoint(cell), precision="float32")
-    model = coder.model.build()
+    engine = engines.AutoencoderEngine(checkpoint.load(_checkpoint(cell)), "cpu", "float32")
+    model = engine.model.build()
     stride = model.config.stride
     height, width = (min(side, length) // stride * stride for length in chip.db.shape)
-    pixels = torch.from_numpy(np.ascontiguousarray(_scaled(coder, chip)[:height, :width]))[None, None]
+    pixels = torch.from_numpy(np.ascontiguousarray(_scaled(engine, chip)[:height, :width]))[None, None]
     found: list[Attention] = []
 
     def note(name: str, module: blocks.ChannelAttention | blocks.SpatialAttention, x: torch.Tensor) -> None:

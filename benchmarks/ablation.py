@@ -1,0 +1,138 @@
+"""What each part of the lapped codec brings: BD-rate against JPEG 2000 on validation places, part by part.
+
+Every variant of the coder is fitted anew, briefly and alike, to the training images of a run of ``train-lapped``, and
+codes its validation images; bytes are those of the symbols. The restoring network is that of a finished model.
+
+    python benchmarks/ablation.py --run runs/lapped -o docs/results/ablation.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+
+from sarcodec import baselines, coefficient_fit, contexts, lapped, lapped_model, lapped_training, rates, trellis
+from sarcodec.coefficients import CoefficientCoder
+
+STEPS = range(1440, 2561, 160)
+PEER_RATES = (0.08, 0.15, 0.3, 0.6, 1.0, 1.5, 2.1)
+Curve = tuple[list[float], list[float]]
+
+
+def psnr(restored: np.ndarray, original: np.ndarray) -> float:
+    """PSNR with the peak of 30 dB."""
+    return float(20 * np.log10(30 / np.sqrt(np.mean((restored - original) ** 2))))
+
+
+def curve(coder: CoefficientCoder, image_db: np.ndarray, weight: float, network: torch.nn.Module | None) -> Curve:
+    """Bits per pixel and PSNR of an image at all steps."""
+    tile = coefficient_fit.tiles_of(image_db)
+    centred = image_db - np.float32(np.median(image_db))
+    bpp, quality = [], []
+    for index in STEPS:
+        step = contexts.step_db(index)
+        symbols = coder.quantise(tile, index, weight)
+        decoded = lapped.synthesise(coder.multiples(symbols, index) * np.float32(step))
+        if network is not None:
+            with torch.inference_mode():
+                decoded = network(torch.from_numpy(decoded)[None, None], torch.tensor([step]))[0, 0].numpy()
+        height, width = image_db.shape
+        bpp.append(8 * len(coder.encode(symbols, index)) / image_db.size)
+        quality.append(psnr(decoded[:height, :width], centred))
+    return bpp, quality
+
+
+def peer_curve(image_db: np.ndarray) -> Curve:
+    """Bits per pixel and PSNR of JPEG 2000."""
+    valid = np.ones(image_db.shape, bool)
+    found = [
+        baselines.restore(baselines.PEERS["jpeg2000"], image_db, valid, int(rate * image_db.size / 8))
+        for rate in PEER_RATES
+    ]
+    return [8 * used / image_db.size for _, used in found], [psnr(restored, image_db) for restored, _ in found]
+
+
+@contextlib.contextmanager
+def without_neighbours() -> Iterator[None]:
+    """Let the network see only the spread in training and the place."""
+    whole = contexts.Neighbourhood.features
+
+    def blind(self: contexts.Neighbourhood, number: int, prior: np.ndarray) -> np.ndarray:
+        inputs = whole(self, number, prior)
+        inputs[:5] = 0
+        return inputs
+
+    with mock.patch.object(contexts.Neighbourhood, "features", blind):
+        yield
+
+
+def without_lapping() -> contextlib.AbstractContextManager[Any]:
+    """Transform blocks on their own."""
+    return mock.patch.object(lapped, "_prefilter", lambda: np.eye(2 * lapped.REACH, dtype=np.float32))
+
+
+def scalar() -> contextlib.AbstractContextManager[Any]:
+    """Never leave state 0: one uniform quantiser, rate-distortion optimised."""
+    return mock.patch.object(trellis, "NEXT", np.zeros_like(trellis.NEXT))
+
+
+VARIANTS: dict[str, tuple[Any, float, bool]] = {
+    "all parts": (contextlib.nullcontext, coefficient_fit.RATE_WEIGHT, True),
+    "without the restoring network": (contextlib.nullcontext, coefficient_fit.RATE_WEIGHT, False),
+    "and without simulated training data": (contextlib.nullcontext, coefficient_fit.RATE_WEIGHT, False),
+    "and without weighing bits when quantising": (contextlib.nullcontext, 0.0, False),
+    "and with a scalar quantiser instead of the trellis": (scalar, coefficient_fit.RATE_WEIGHT, False),
+    "and without neighbours as context": (without_neighbours, coefficient_fit.RATE_WEIGHT, False),
+    "and without lapping": (without_lapping, coefficient_fit.RATE_WEIGHT, False),
+}
+"""How each variant changes the code, its λ, and whether it restores. All after the second are without restoring."""
+
+
+def measure(
+    name: str, images: Sequence[lapped_training.Image], network: torch.nn.Module, peers: Sequence[Curve]
+) -> list[float]:
+    """Fit a variant and return its BD-rate on every validation image."""
+    change, weight, restores = VARIANTS[name]
+    with change():
+        chosen = [
+            i for i in images if not i.validation and not ("simulated" in name and i.name.startswith("simulated"))
+        ]
+        tiles = [coefficient_fit.tiles_of(image.db) for image in chosen]
+        coder = coefficient_fit.fit(tiles, rounds=2, steps=1500, draws=2)
+        held_out = [image for image in images if image.validation]
+        found = []
+        for image, peer in zip(held_out, peers, strict=True):
+            ours = curve(coder, image.db, weight, network if restores else None)
+            rate = rates.bd_rate(*peer, *ours)
+            found.append(float("nan") if rate is None else rate)
+    return found
+
+
+def main() -> None:
+    """Measure, print and write JSON after every variant."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=Path("runs/lapped"))
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    images = lapped_training.read_images(arguments.run / "images.npz")
+    network = lapped_model.load(arguments.run / "model.ckpt").restorer
+    peers = [peer_curve(image.db) for image in images if image.validation]
+    names = [image.name for image in images if image.validation]
+    result: dict[str, Any] = {"images": names, "bd_rate_to_jpeg2000": {}}
+    for name in VARIANTS:
+        found = measure(name, images, network, peers)
+        result["bd_rate_to_jpeg2000"][name] = {"mean": float(np.mean(found)), "images": found}
+        print(f"{np.mean(found):+7.2f} %  {name}", flush=True)
+        arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Trains the shipped model lapped64 from the real chips and three simulated scenes. An interrupted run continues.
+set -euo pipefail
+BIN=${BIN:-.venv/bin}
+DATA=${DATA:-../shared/data}
+RUN=${RUN:-runs/lapped}
+
+mkdir -p sim
+for seed in 101 102 103; do
+    [ -f "sim/simulated_$seed.tif" ] || "$BIN/sarcodec" simulate "sim/simulated_$seed.tif" --size 1024 1024 --seed "$seed"
+done
+if [ ! -f "$RUN/run.json" ]; then
+    "$BIN/sarcodec" train-lapped "$DATA/train" sim -o "$RUN" --prepare-only \
+        --validation '*Frankfurt*' --validation '*Spain*' --validation '*Somalia*'
+fi
+"$BIN/sarcodec" train-lapped --resume "$RUN"

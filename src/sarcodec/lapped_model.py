@@ -1,0 +1,106 @@
+"""The model of the lapped codec as one file: integer network, tables, centroids and the restorer's weights.
+
+A safetensors file with a JSON record, as :mod:`sarcodec.checkpoint` keeps autoencoders, and identified alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from sarcodec import _version, atomic, checkpoint, coefficients, errors
+from sarcodec.models import restorer
+
+FORMAT, VERSION = "sarcodec lapped model", 1
+CODER, RESTORER = "coder.", "restorer."
+
+
+@dataclass(frozen=True, eq=False)
+class LappedModel:
+    """All that the lapped codec is trained.
+
+    Parameters
+    ----------
+    coder : CoefficientCoder
+        Symbols to bytes and back.
+    restorer : Restorer
+        In float32.
+    rate_weight : float
+        λ of the trellis search in squared steps per bit, with which it was trained.
+    training : dict
+        How it was trained (JSON values).
+    identity : str
+        16 hex digits of the file's SHA-256; ``""`` for one that was never saved.
+    """
+
+    coder: coefficients.CoefficientCoder
+    restorer: restorer.Restorer
+    rate_weight: float
+    training: Mapping[str, Any] = field(default_factory=dict)
+    identity: str = ""
+    package_version: str = _version.__version__
+
+
+def save(path: str | os.PathLike[str], model: LappedModel, *, overwrite: bool = False) -> str:
+    """Write a model whole or not at all and return its identity; errors as :func:`atomic.output`."""
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "package_version": model.package_version,
+        "restorer": model.restorer.config.to_dict(),
+        "rate_weight": model.rate_weight,
+        "training": dict(model.training),
+    }
+    tensors = {CODER + name: torch.from_numpy(array.copy()) for name, array in model.coder.to_arrays().items()}
+    for name, value in model.restorer.state_dict().items():
+        tensors[RESTORER + name] = value.detach().float().cpu().contiguous()
+    data = safetensors.torch.save(tensors, {"sarcodec": json.dumps(record, sort_keys=True)})
+    atomic.write_bytes(path, data, overwrite=overwrite)
+    return checkpoint.identify(data)
+
+
+def load(path: str | os.PathLike[str]) -> LappedModel:
+    """Read a model; FormatError when the file is missing, foreign, truncated, altered or of a newer version."""
+    source = Path(path)
+    data = checkpoint.read_bytes(source)
+    try:
+        record = json.loads(checkpoint.metadata(data)["sarcodec"])
+        if (record["format"], record["version"]) != (FORMAT, VERSION):
+            raise errors.FormatError(
+                f"model {source}: is {record['format']!r} version {record['version']!r}; this package reads "
+                f"{FORMAT!r} version {VERSION} here, a newer one needs a newer sarcodec"
+            )
+        tensors = safetensors.torch.load(data)
+        coder = {n.removeprefix(CODER): t.numpy() for n, t in tensors.items() if n.startswith(CODER)}
+        network = restorer.Restorer(restorer.RestorerConfig.from_dict(record["restorer"]))
+        weights = {n.removeprefix(RESTORER): t.float() for n, t in tensors.items() if n.startswith(RESTORER)}
+        network.load_state_dict(weights)
+        return LappedModel(
+            coder=coefficients.CoefficientCoder.from_arrays(coder),
+            restorer=network.eval(),
+            rate_weight=float(record["rate_weight"]),
+            training=dict(record["training"]),
+            identity=checkpoint.identify(data),
+            package_version=str(record["package_version"]),
+        )
+    except errors.SarcodecError:
+        raise
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError, RecursionError) as cause:
+        raise errors.FormatError(f"model {source}: not a lapped model of sarcodec, or damaged ({cause})") from cause
+
+
+def is_lapped(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file says that it is a lapped model; FormatError when it is no model at all."""
+    data = checkpoint.read_bytes(Path(path))
+    try:
+        return bool(json.loads(checkpoint.metadata(data)["sarcodec"])["format"] == FORMAT)
+    except (KeyError, ValueError, TypeError, RecursionError) as cause:
+        raise errors.FormatError(f"model {path}: not a model of sarcodec, or damaged ({cause})") from cause

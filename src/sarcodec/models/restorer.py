@@ -1,0 +1,87 @@
+"""A small network that makes decoded transform coefficients look less quantised: the CNN half of the lapped codec."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from sarcodec import errors
+
+CELL = 4
+"""Pixels along each side that one position of the network holds in its channels."""
+
+SCALE_DB = 8.0
+MAX_LAYERS = 8
+
+
+@dataclass(frozen=True)
+class RestorerConfig:
+    """Width and number of 3×3 layers, even and at most :data:`MAX_LAYERS`: so it sees no further than 32 pixels."""
+
+    channels: int = 64
+    layers: int = 8
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.channels <= 512 or self.layers not in range(2, MAX_LAYERS + 1, 2):
+            raise errors.InputError(
+                f"restorer: got {self.channels} channels and {self.layers} layers; "
+                f"pass 1 to 512 channels, 2, 4, 6 or {MAX_LAYERS} layers"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> RestorerConfig:
+        """Inverse of :meth:`to_dict`; FormatError for unknown keys or values."""
+        try:
+            return cls(**record)
+        except (TypeError, errors.InputError) as cause:
+            raise errors.FormatError(f"restorer configuration: {cause}") from cause
+
+
+class Restorer(nn.Module):
+    """Adds to a decoded image what a quantised one most likely lost, seeing the quantisation step.
+
+    It starts as the identity: its last layer is zero.
+    """
+
+    def __init__(self, config: RestorerConfig) -> None:
+        super().__init__()
+        self.config = config
+        pixels = CELL * CELL
+        widths = [pixels + 1, *[config.channels] * (config.layers - 1), pixels]
+        layers = [nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(widths)]
+        for values in layers[-1].parameters():
+            nn.init.zeros_(values)
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, centred_db: torch.Tensor, step_db: torch.Tensor) -> torch.Tensor:
+        """Restore images.
+
+        Parameters
+        ----------
+        centred_db : Tensor
+            (N, 1, H, W) float32 in dB about the band's offset, sides multiples of :data:`CELL`.
+        step_db : Tensor
+            (N,) float32 quantisation step in dB.
+
+        Returns
+        -------
+        Tensor
+            (N, 1, H, W) float32 in dB.
+        """
+        cells = nn.functional.pixel_unshuffle(centred_db / SCALE_DB, CELL)
+        plane = (torch.log2(step_db) / 4)[:, None, None, None].expand(-1, 1, *cells.shape[2:])
+        values = torch.cat([cells, plane], 1).contiguous(memory_format=torch.channels_last)
+        values = nn.functional.relu(self.layers[0](values))
+        for first, second in zip(self.layers[1:-1:2], self.layers[2:-1:2], strict=True):
+            values = values + second(nn.functional.relu(first(values)))
+        change = nn.functional.pixel_shuffle(self.layers[-1](values).float(), CELL)
+        return centred_db + change * step_db[:, None, None, None]

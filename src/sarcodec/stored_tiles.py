@@ -1,0 +1,130 @@
+"""What a file holds of a band, tile by tile: latents, decoded ahead in threads, and validity codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent import futures
+
+import numpy as np
+import numpy.typing as npt
+
+from sarcodec import container, engines, tiling
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def latent_shape(shape: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Latent positions that cover a window of ``shape`` pixels."""
+    return -(-shape[0] // stride), -(-shape[1] // stride)
+
+
+def tiles_with_symbols(reader: container.Reader) -> Iterator[tuple[int, int, int, tuple[int, int]]]:
+    """Yield band, tile row, tile column and latent size (h, w) of every tile of a file that holds symbols."""
+    bands, height, width = reader.header.shape
+    for band in range(bands):
+        for tile in tiling.TileGrid(height, width, reader.header.tile):
+            if container.tile_name(band, tile.row, tile.column) in reader:
+                yield band, tile.row, tile.column, latent_shape(tile.core.shape, reader.header.stride)
+
+
+class LatentTiles:
+    """Latents of a band, decoded tile by tile when first needed, or ahead of that in threads.
+
+    Parameters
+    ----------
+    reader : Reader
+        The file; entries are read in the thread that asks.
+    band : int
+        0-based.
+    engine : Engine
+        Decodes tiles; as many at once as it says.
+    """
+
+    def __init__(self, reader: container.Reader, band: int, engine: engines.Engine) -> None:
+        self._reader, self._band, self._engine = reader, band, engine
+        _, height, width = reader.header.shape
+        self._grid = tiling.TileGrid(height, width, reader.header.tile)
+        self._pool = futures.ThreadPoolExecutor(engine.workers)
+        self._cache: dict[tuple[int, int], futures.Future[FloatArray]] = {}
+
+    def __enter__(self) -> LatentTiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def ahead(self, row: int) -> None:
+        """Begin to decode the tiles of a row of the grid, if there is such a row."""
+        if 0 <= row < self._grid.rows:
+            for column in range(self._grid.columns):
+                self._begin(row, column)
+
+    def window(self, window: tiling.Window) -> FloatArray:
+        """Return the latents (C, h, w) of a window whose top and left are multiples of the stride."""
+        stride, tile = self._reader.header.stride, self._reader.header.tile
+        place = window.divided(stride)
+        latent = np.zeros((self._engine.channels, *place.shape), np.float32)
+        for row in range(window.top // tile, -(-window.bottom // tile)):
+            for column in range(window.left // tile, -(-window.right // tile)):
+                block = self._begin(row, column).result()
+                top, left = row * tile // stride, column * tile // stride
+                whole = tiling.Window(top, top + block.shape[1], left, left + block.shape[2])
+                shared = tiling.Window(
+                    max(whole.top, place.top),
+                    min(whole.bottom, place.bottom),
+                    max(whole.left, place.left),
+                    min(whole.right, place.right),
+                )
+                latent[(slice(None), *shared.inside(place))] = block[(slice(None), *shared.inside(whole))]
+        return latent
+
+    def forget_rows_before(self, row: int) -> None:
+        """Drop tiles of the rows above ``row``."""
+        self._cache = {key: value for key, value in self._cache.items() if key[0] >= row}
+
+    def _begin(self, row: int, column: int) -> futures.Future[FloatArray]:
+        if (row, column) not in self._cache:
+            header = self._reader.header
+            size = latent_shape(self._grid.at(row, column).core.shape, header.stride)
+            name = container.tile_name(self._band, row, column)
+            if name not in self._reader and container.mask_name(self._band, row, column) in self._reader:
+                self._cache[row, column] = futures.Future()
+                self._cache[row, column].set_result(np.zeros((self._engine.channels, *size), np.float32))
+            else:
+                data = self._reader.read(name, 1024 + 8 * self._engine.channels * size[0] * size[1])
+                self._cache[row, column] = self._pool.submit(self._engine.decode_tile, data, size, header.step)
+        return self._cache[row, column]
+
+
+class MaskRows:
+    """Validity codes of a band, read in rows."""
+
+    def __init__(self, reader: container.Reader, band: int) -> None:
+        self._reader, self._band = reader, band
+        _, height, width = reader.header.shape
+        self._grid = tiling.TileGrid(height, width, reader.header.tile)
+        self._row, self._codes = -1, np.zeros((0, 0), np.uint8)
+
+    def rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
+        """Return the codes of rows ``[top, bottom)``."""
+        parts = []
+        while top < bottom:
+            row = top // self._grid.tile
+            window = self._grid.at(row, 0).core
+            end = min(bottom, window.bottom)
+            parts.append(self._tile_row(row)[top - window.top : end - window.top])
+            top = end
+        return np.concatenate(parts)
+
+    def _tile_row(self, row: int) -> npt.NDArray[np.uint8]:
+        if row != self._row:
+            blocks = []
+            for tile in self._grid.row_tiles(row):
+                name = container.mask_name(self._band, row, tile.column)
+                if name in self._reader:
+                    data = self._reader.read(name, container.mask_limit(self._grid.tile))
+                    blocks.append(container.unpack_mask(data, tile.core.shape))
+                else:
+                    blocks.append(np.zeros(tile.core.shape, np.uint8))
+            self._row, self._codes = row, np.concatenate(blocks, axis=1)
+        return self._codes
