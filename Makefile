@@ -43,6 +43,13 @@ results: setup
 		-o docs/results/plain16_test.csv --overwrite
 	$(BIN)/python benchmarks/plot_results.py --rows docs/results/plain16_test.csv
 
+# The default codec beside its peers; the part that has no clock in it, then the one that has.
+codec-results: setup
+	$(BIN)/python benchmarks/codec.py --images $(DATA)/test
+
+codec-speed: setup
+	$(BIN)/python benchmarks/codec.py --speed
+
 bench: setup
 	$(BIN)/python benchmarks/speed.py -o docs/results/speed.json
 

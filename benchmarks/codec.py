@@ -246,7 +246,7 @@ def measure_speed(model: str, runs: int) -> dict[str, Any]:
         "OpenJPEG": imagecodecs.jpeg2k_version(),
         "bfloat16": inference.has_bfloat16("cpu"),
         "runs": runs,
-        "image": f"simulated {SIDE}² band, float32 dB in memory",
+        "image": f"simulated band of {SIDE} x {SIDE} pixels, float32 dB in memory",
         "step_db": contexts.step_db(step),
         "bits_per_pixel": 8 * len(ours) / db.size,
         "OpenJPEG bits_per_pixel": 8 * len(theirs) / db.size,
@@ -292,7 +292,8 @@ def jpeg2000_decode(data: bytes, threads: int) -> np.ndarray:
 def write(folder: Path, changes: dict[str, Any]) -> None:
     """Enter what was measured into codec_test.json, and make table and figure from all of it."""
     table, rows_file = folder / "codec_test.json", folder / "codec_test.csv"
-    record = (json.loads(table.read_text(encoding="utf-8")) if table.exists() else {}) | changes
+    known = json.loads(table.read_text(encoding="utf-8")) if table.exists() else {}
+    record = known | changes | {"models": known.get("models", {}) | changes.get("models", {})}
     if rows_file.exists():
         measured = codec_tables.read_rows(rows_file)
         record |= codec_tables.summary(measured)
@@ -327,7 +328,7 @@ def main() -> None:
     changes: dict[str, Any] = {}
     if chosen & {"rates", "speckle", "max_error"}:
         coder, images = scene.open_codec(arguments.model), prepare.find_images(arguments.images)
-        changes["model"] = coder.engine.identity
+        changes["models"] = dict.fromkeys(sorted(chosen & {"rates", "speckle"}), coder.engine.identity)
         if "rates" in chosen:
             measured = list(measure_rates(coder, images, arguments.peers))
             codec_tables.write_rows(arguments.folder / "codec_test.csv", measured)

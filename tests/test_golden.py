@@ -1,34 +1,46 @@
 """Files written by released versions must decode for ever, symbols to the bit."""
 
-import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import torch
 
-from sarcodec import container, scene, stored_tiles
+import conformance
+from sarcodec import container, scene
 
 GOLDEN = Path(__file__).parent / "golden"
 EXPECTED = {
     "v1": ("all_invalid", "dn_gcps", "intensity_zero_and_negative", "one_pixel", "two_bands_db"),
+    "v2": ("all_invalid", "dn_gcps", "intensity_zero_and_negative", "one_pixel", "two_bands_db"),
 }
 CASES = [(version, name) for version, names in EXPECTED.items() for name in names]
 
 
 @pytest.mark.parametrize(("version", "name"), CASES)
 def test_symbols_are_those_of_the_release(version, name):
-    coder = scene.open_codec(GOLDEN / version / "tiny.ckpt")
     expected = json.loads((GOLDEN / version / "symbols.json").read_text())[f"{name}.sarc"]
-    found = {}
     with container.Reader(GOLDEN / version / f"{name}.sarc") as reader:
-        for band, row, column, size in stored_tiles.tiles_with_symbols(reader):
-            entry = container.tile_name(band, row, column)
-            symbols = coder.engine.coder.decode(reader.read(entry, 1 << 24), size, reader.header.step)
-            found[entry] = hashlib.sha256(symbols.astype("<i4").tobytes()).hexdigest()
-    assert found == expected
-    assert bool(found) == (name != "all_invalid")
+        coder = scene.codec_for(reader, GOLDEN / version / "tiny.ckpt")
+        assert conformance.symbol_hashes(coder, reader) == expected
+    assert bool(expected) == (name != "all_invalid")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_symbols_depend_neither_on_threads_nor_on_precision(threads, precision):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for version, name in CASES:
+            expected = json.loads((GOLDEN / version / "symbols.json").read_text())[f"{name}.sarc"]
+            with container.Reader(GOLDEN / version / f"{name}.sarc") as reader:
+                coder = scene.codec_for(reader, GOLDEN / version / "tiny.ckpt", precision=precision)
+                assert conformance.symbol_hashes(coder, reader) == expected
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -228,8 +228,8 @@ def rewrite_header(path: Path, **changes: Any) -> None:
 
 
 def test_newer_version(packed: Path, model: Path) -> None:
-    rewrite_header(packed, version=2)
-    with pytest.raises(errors.FormatError, match=r"version 2.*newer sarcodec"):
+    rewrite_header(packed, version=3)
+    with pytest.raises(errors.FormatError, match=r"version 3.*newer sarcodec"):
         scene.decompress_file(packed, packed.with_name("b.tif"), model=model)
     assert listing(packed.parent).keys() == {"a.sarc"}
 

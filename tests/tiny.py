@@ -16,15 +16,19 @@ from sarcodec import (
     calibration,
     checkpoint,
     codec,
+    coefficient_fit,
     container,
     io,
+    lapped_model,
     models,
     normalization,
     patches,
     radiometry,
+    simulate,
     stored_tiles,
     tiling,
 )
+from sarcodec.models import restorer
 
 torch.set_num_threads(1)  # more only wait for each other in models this small
 
@@ -120,6 +124,39 @@ def other_coder() -> codec.Codec:
     return codec.Codec(dataclasses.replace(coder().engine.model, identity="0" * 16), precision="float32")
 
 
+def simulated_db(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """VV of a simulated scene without borders; float32 dB."""
+    sigma0 = simulate.scene(*shape, seed=seed, nodata_border=False).sigma0[0]
+    return radiometry.to_db(sigma0, radiometry.Quantity.INTENSITY)
+
+
+@functools.cache
+def lapped_bytes() -> bytes:
+    """The file of a lapped model that is fitted a little; its restorer is random, small, and sees as far as any."""
+    tiles = [coefficient_fit.tiles_of(simulated_db((192, 192), seed)) for seed in (1, 2)]
+    coder = coefficient_fit.fit(tiles, rounds=2, steps=60, draws=2)
+    torch.manual_seed(0)
+    network = restorer.Restorer(restorer.RestorerConfig(8, restorer.MAX_LAYERS))
+    torch.nn.init.normal_(network.layers[-1].weight, std=0.01)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tiny.ckpt"
+        lapped_model.save(path, lapped_model.LappedModel(coder, network.eval(), coefficient_fit.RATE_WEIGHT))
+        return path.read_bytes()
+
+
+@functools.cache
+def lapped() -> lapped_model.LappedModel:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tiny.ckpt"
+        path.write_bytes(lapped_bytes())
+        return lapped_model.load(path)
+
+
+@functools.cache
+def lapped_codec() -> codec.Codec:
+    return codec.Codec(lapped(), precision="float32")
+
+
 class Array:
     """A source and a sink over one array (bands, H, W) that note every window."""
 
@@ -139,11 +176,11 @@ class Array:
         self.cube[band][window.slices] = pixels
 
 
-def compress(source: Array, quantity: str, tile: int, step: int = 1) -> bytes:
-    """Compress through the codec itself, where the tile can be chosen."""
+def layout(source: Array, quantity: str) -> codec.Layout:
+    """What a source without coordinates, names or nodata says of itself."""
     count, height, width = source.cube.shape
     info = io.RasterInfo(count, height, width, str(source.cube.dtype))
-    layout = codec.Layout(
+    return codec.Layout(
         count,
         height,
         width,
@@ -153,9 +190,13 @@ def compress(source: Array, quantity: str, tile: int, step: int = 1) -> bytes:
         ("VV",) * count,
         info.to_dict(),
     )
+
+
+def compress(source: Array, quantity: str, tile: int, step: int = 1, model: codec.Codec | None = None) -> bytes:
+    """Compress through the codec itself, where the tile can be chosen."""
     buffer = bytes_io.BytesIO()
     with container.Writer(buffer) as writer:
-        coder().compress(source, layout, writer, codec.Options(step, tile))
+        (model or coder()).compress(source, layout(source, quantity), writer, codec.Options(step, tile))
     return buffer.getvalue()
 
 

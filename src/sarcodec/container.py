@@ -20,12 +20,30 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sarcodec import errors
 
 FORMAT, VERSIONS = "sarcodec", (1, 2)
 HEADER = "header.json"
+"""Name of the header of version 1: JSON, deflated."""
+
+COMPACT_HEADER = "header"
+"""Name of the header of version 2: the same JSON, deflated with :data:`DICTIONARY` known beforehand."""
+
+DICTIONARY = (
+    b"EPSG:327EPSG:326sigma0 intensityamplitude DNgamma0beta0SOURCEACQUISITION_DATETIFFTAG_DATETIMETIFFTAG_SOFTWARE"
+    b'"AREA_OR_POINT":"Point""AREA_OR_POINT":"Area","contains modified Copernicus Sentinel data 20uncalibrated'
+    b'"gcps":[["gcp_crs":"EPSG:4326""band_tags":[{"POLARISATION":"units":["max_error_db":0.'
+    b'"quantity":"intensity","model":["0000000000000000","bounded",1,1],"step":1,"tile":1024,"bands":[[0.0]]'
+    b'"dtype":"uint16","nodata":0.0,"quantity":"dn","seed":1,"descriptions":["VV","VH"],["HH","HV"],'
+    b'{"format":"sarcodec","version":2,"created_by":"0.1.0","raster":{"count":1,"height":512,"width":512,'
+    b'"dtype":"float32","nodata":"nan","crs":"EPSG:4326","transform":[8.983152841195215e-05,0.0,-10.0,0.0,-8.983152841195'
+    b'215e-05,"descriptions":["VV"],"tags":{"ATTRIBUTION":"contains modified Copernicus Sentinel data","SOURCE":"",'
+    b'"UNITS":"sigma0 dB"}},"quantity":"db","model":["","lapped",64,4096],"step":1792,"tile":1024,"bands":[[-'
+    b']],"digest":"'
+)
+"""Part of the format: it must never change. Likely pieces of a header, the likeliest last."""
+
 MAX_HEADER_BYTES = 1 << 24
 MAX_SIDE = 1 << 20
 MAX_BANDS = 1024
@@ -192,9 +210,19 @@ def mask_name(band: int, row: int, column: int) -> str:
     return f"{band}/{row}.{column}m"
 
 
-def speckle_name(band: int, row: int, column: int) -> str:
-    """Return the name of what a tile lost of its speckle, for example ``"0/3.5s"``."""
-    return f"{band}/{row}.{column}s"
+def join_tile(symbols: bytes, speckle: bytes | None) -> bytes:
+    """Return a tile's entry: symbols, after a record of lost speckle and its length where there is one."""
+    return symbols if speckle is None else len(speckle).to_bytes(2, "little") + speckle + symbols
+
+
+def split_tile(entry: bytes, header: Header) -> tuple[bytes, bytes | None]:
+    """Undo :func:`join_tile`: symbols, and the record if the file has such; FormatError when it is cut off."""
+    if header.seed is None:
+        return entry, None
+    end = 2 + int.from_bytes(entry[:2], "little")
+    if len(entry) < end:
+        raise errors.FormatError(f"tile: an entry of {len(entry)} bytes is shorter than its record of lost speckle")
+    return entry[end:], entry[2:end]
 
 
 class Writer:
@@ -219,8 +247,12 @@ class Writer:
     def finish(self, header: Header) -> None:
         """Write the header with the digest of all entries before it."""
         record = header.to_dict() | {"digest": _digest(self._zip)}
-        text = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
-        self.add(HEADER, text.encode(), deflate=True)
+        text = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
+        if header.version == 1:
+            self.add(HEADER, text, deflate=True)
+        else:
+            deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zdict=DICTIONARY)
+            self.add(COMPACT_HEADER, deflate.compress(text) + deflate.flush())
 
 
 class Reader:
@@ -260,13 +292,13 @@ class Reader:
         if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
             raise errors.FormatError(f"{self.name}: holds an entry that is neither stored nor deflated")
         try:
-            record = json.loads(self.read(HEADER, MAX_HEADER_BYTES))
+            record = json.loads(self._header_text())
         except (ValueError, RecursionError) as cause:
             if isinstance(cause, errors.SarcodecError):
                 raise
-            raise errors.FormatError(f"{self.name}: {HEADER} is not JSON ({cause})") from cause
+            raise errors.FormatError(f"{self.name}: its header is not JSON ({cause})") from cause
         if not isinstance(record, dict):
-            raise errors.FormatError(f"{self.name}: {HEADER} is not a JSON object")
+            raise errors.FormatError(f"{self.name}: its header is not a JSON object")
         digest = record.pop("digest", None)
         header = Header.from_dict(record)
         if digest != _digest(self._zip):
@@ -274,6 +306,18 @@ class Reader:
                 f"{self.name}: its entries are not those it was written with: lost, added or from another file"
             )
         return header
+
+    def _header_text(self) -> bytes:
+        if COMPACT_HEADER not in self:
+            return self.read(HEADER, MAX_HEADER_BYTES)
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS, zdict=DICTIONARY)
+        try:
+            text = inflate.decompress(self.read(COMPACT_HEADER, MAX_HEADER_BYTES), MAX_HEADER_BYTES)
+        except zlib.error as cause:
+            raise errors.FormatError(f"{self.name}: its header is damaged ({cause})") from cause
+        if not inflate.eof:
+            raise errors.FormatError(f"{self.name}: its header is cut off, or of more than {MAX_HEADER_BYTES} bytes")
+        return text
 
     def __contains__(self, name: str) -> bool:
         """Tell whether there is an entry of that name."""
@@ -294,12 +338,15 @@ class Reader:
             raise errors.FormatError(f"{self.name}: entry {name} is damaged ({cause})") from cause
 
     def sizes(self) -> dict[str, int]:
-        """Bytes in the file by purpose: symbols, masks, speckle records, header, and the ZIP structure around."""
-        kinds = {"m": "masks", "s": "speckle"}
-        found = {"symbols": 0, "masks": 0, "speckle": 0, "header": 0}
+        """Bytes in the file by purpose: symbols, masks, header, and the ZIP structure around them.
+
+        Records of lost speckle count as symbols.
+        """
+        found = {"symbols": 0, "masks": 0, "header": 0}
         for entry in self._zip.infolist():
-            name = entry.filename
-            found["header" if name == HEADER else kinds.get(name[-1:], "symbols")] += entry.compress_size
+            is_header = entry.filename in (HEADER, COMPACT_HEADER)
+            kind = "header" if is_header else "masks" if entry.filename.endswith("m") else "symbols"
+            found[kind] += entry.compress_size
         stream: Any = self._zip.fp
         position = stream.tell()
         total = stream.seek(0, io.SEEK_END)
@@ -309,54 +356,6 @@ class Reader:
 
 def _digest(archive: zipfile.ZipFile) -> str:
     """First 16 hex digits of the SHA-256 of ``name size crc`` lines of all entries but the header, by name."""
-    lines = [f"{e.filename} {e.file_size} {e.CRC}\n" for e in archive.infolist() if e.filename != HEADER]
+    header = COMPACT_HEADER if COMPACT_HEADER in archive.NameToInfo else HEADER
+    lines = [f"{e.filename} {e.file_size} {e.CRC}\n" for e in archive.infolist() if e.filename != header]
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()[:16]
-
-
-def pack_mask(codes: npt.NDArray[np.uint8]) -> bytes:
-    """Pack the codes of a tile's pixels (0 valid, others why invalid) losslessly.
-
-    One byte n, the n distinct codes in ascending order, then for each bit of the index into them, lowest first, a
-    plane of bits: every row exclusive-or the row above it, rows joined, eight to a byte, most significant first.
-    The archive deflates the result.
-
-    Parameters
-    ----------
-    codes : ndarray of uint8
-        (h, w).
-    """
-    distinct, index = np.unique(codes, return_inverse=True)
-    index = index.reshape(codes.shape).astype(np.uint8)
-    parts = [bytes([distinct.size]), distinct.astype(np.uint8).tobytes()]
-    for bit in range(_planes(distinct.size)):
-        plane = (index >> bit) & 1
-        plane[1:] ^= plane[:-1].copy()
-        parts.append(np.packbits(plane).tobytes())
-    return b"".join(parts)
-
-
-def unpack_mask(data: bytes, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Inverse of :func:`pack_mask` for a tile of ``shape`` (h, w); FormatError when it does not fit."""
-    count = data[0] if data else 0
-    distinct = np.frombuffer(data[1 : 1 + count], np.uint8)
-    pixels = shape[0] * shape[1]
-    plane_bytes = -(-pixels // 8)
-    if not count or distinct.size != count or len(data) != 1 + count + _planes(count) * plane_bytes:
-        raise errors.FormatError(f"mask: {len(data)} bytes do not fit a tile of {shape[0]}×{shape[1]} pixels")
-    index = np.zeros(shape, np.uint8)
-    for bit in range(_planes(count)):
-        start = 1 + count + bit * plane_bytes
-        plane = np.unpackbits(np.frombuffer(data[start : start + plane_bytes], np.uint8), count=pixels)
-        index |= np.bitwise_xor.accumulate(plane.reshape(shape), axis=0) << bit
-    if int(index.max()) >= count:
-        raise errors.FormatError("mask: holds a code that it does not list; the entry is damaged")
-    return distinct[index]
-
-
-def mask_limit(tile: int) -> int:
-    """Largest size in bytes of an honest mask entry for tiles of ``tile`` pixels."""
-    return 1 + 255 + 8 * -(-tile * tile // 8)
-
-
-def _planes(count: int) -> int:
-    return (count - 1).bit_length()

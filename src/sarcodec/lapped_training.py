@@ -71,7 +71,7 @@ def write_images(path: Path, images: Sequence[Image]) -> None:
 def read_images(path: Path) -> list[Image]:
     """Inverse of :func:`write_images`; FormatError for anything else."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             record = json.loads(arrays["record"].tobytes())
             return [Image(name, arrays[str(number)], bool(val)) for number, (name, val) in enumerate(record)]
     except (OSError, EOFError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as cause:

@@ -82,7 +82,7 @@ def open_codec(
 
 def codec_for(
     reader: container.Reader,
-    model: str | os.PathLike[str] | None = None,
+    model: str | os.PathLike[str] | codec.Codec | None = None,
     *,
     device: str = "cpu",
     precision: str = "auto",
@@ -99,6 +99,9 @@ def codec_for(
         found = codec.Codec(bounded_engine(header.max_error_db))
         found.check(reader)
         return found
+    if isinstance(model, codec.Codec):
+        model.check(reader)
+        return model
     if model is not None:
         candidates = [load_model(model)]
     else:
@@ -300,9 +303,7 @@ def decompress(
         For damaged bytes, an unknown model, or speckle of a file without a record of it.
     """
     with container.Reader(bytes_io.BytesIO(data)) as reader:
-        if isinstance(model, codec.Codec):
-            model.check(reader)
-        coder = model if isinstance(model, codec.Codec) else codec_for(reader, model)
+        coder = codec_for(reader, model)
         info = io.RasterInfo.from_dict(reader.header.raster)
         sink = _ArraySink(np.empty(reader.header.shape, info.dtype))
         coder.decompress(reader, sink, speckle=speckle)

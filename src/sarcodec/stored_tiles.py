@@ -8,7 +8,7 @@ from concurrent import futures
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import container, engines, tiling
+from sarcodec import container, engines, masks, tiling
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -25,6 +25,12 @@ def tiles_with_symbols(reader: container.Reader) -> Iterator[tuple[int, int, int
         for tile in tiling.TileGrid(height, width, reader.header.tile):
             if container.tile_name(band, tile.row, tile.column) in reader:
                 yield band, tile.row, tile.column, latent_shape(tile.core.shape, reader.header.stride)
+
+
+def entry_limit(header: container.Header) -> int:
+    """Largest size in bytes of an honest entry of a tile."""
+    rows, columns = latent_shape((header.tile, header.tile), header.stride)
+    return (1 << 16) + 1024 + 8 * header.channels * rows * columns
 
 
 class LatentTiles:
@@ -91,7 +97,8 @@ class LatentTiles:
                 self._cache[row, column] = futures.Future()
                 self._cache[row, column].set_result(np.zeros((self._engine.channels, *size), np.float32))
             else:
-                data = self._reader.read(name, 1024 + 8 * self._engine.channels * size[0] * size[1])
+                entry = self._reader.read(name, entry_limit(header))
+                data, _ = container.split_tile(entry, header)
                 self._cache[row, column] = self._pool.submit(self._engine.decode_tile, data, size, header.step)
         return self._cache[row, column]
 
@@ -122,8 +129,8 @@ class MaskRows:
             for tile in self._grid.row_tiles(row):
                 name = container.mask_name(self._band, row, tile.column)
                 if name in self._reader:
-                    data = self._reader.read(name, container.mask_limit(self._grid.tile))
-                    blocks.append(container.unpack_mask(data, tile.core.shape))
+                    data = self._reader.read(name, masks.mask_limit(self._grid.tile))
+                    blocks.append(masks.unpack_mask(data, tile.core.shape))
                 else:
                     blocks.append(np.zeros(tile.core.shape, np.uint8))
             self._row, self._codes = row, np.concatenate(blocks, axis=1)

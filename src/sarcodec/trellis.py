@@ -54,7 +54,7 @@ def dequantise(symbols: Symbols, states: States) -> FloatArray:
 
 def first_guess(scaled: FloatArray) -> Symbols:
     """Round coefficients, in units of the step, to symbols of the even quantiser with a dead zone."""
-    return (np.sign(scaled) * np.floor(np.minimum(np.abs(scaled), LARGEST) / 2 + 0.4)).astype(np.int32)
+    return (np.sign(scaled) * np.floor(np.minimum(np.abs(scaled), LARGEST) / 2 + 0.47)).astype(np.int32)
 
 
 def all_states(symbols: Symbols) -> States:

@@ -1,6 +1,6 @@
 """Make the golden files of a release: a tiny model, its .sarc files and what they must decode to.
 
-python tests/golden/make_golden.py 1
+python tests/golden/make_golden.py 2
 
 Run once for every released version of the format, into a folder of its own; refuses to touch an existing one. The
 weights are random: conformance is about bits, not about beauty.
@@ -8,7 +8,6 @@ weights are random: conformance is about bits, not about beauty.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -21,15 +20,21 @@ import torch
 from sarcodec import (
     checkpoint,
     codec,
+    coefficient_fit,
     container,
     entropy,
+    lapped_model,
     models,
     normalization,
     radiometry,
+    rate_control,
     scene,
     simulate,
-    stored_tiles,
 )
+from sarcodec.models import restorer
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import conformance
 
 HERE = Path(__file__).parent
 
@@ -89,22 +94,32 @@ def write_sources(folder: Path) -> list[Path]:
     return paths
 
 
-def symbol_hashes(coder: codec.Codec, path: Path) -> dict[str, str]:
-    """Hash the symbols of every tile, as little-endian int32 in (channel, row, column) order."""
-    hashes = {}
-    with container.Reader(path) as reader:
-        for band, row, column, size in stored_tiles.tiles_with_symbols(reader):
-            name = container.tile_name(band, row, column)
-            symbols = coder.engine.coder.decode(reader.read(name, 1 << 24), size, reader.header.step)
-            hashes[name] = hashlib.sha256(symbols.astype("<i4").tobytes()).hexdigest()
-    return hashes
+def make_lapped_model(path: Path) -> None:
+    """Write a small lapped model: a coder fitted to a simulated image, a restoring network of random weights."""
+    torch.manual_seed(2026)
+    sigma0 = simulate.scene(256, 256, seed=9, nodata_border=False).sigma0
+    tiles = [coefficient_fit.tiles_of((10 * np.log10(band)).astype(np.float32)) for band in sigma0]
+    network = restorer.Restorer(restorer.RestorerConfig(8, 4)).eval()
+    with torch.no_grad():
+        network.layers[-1].weight.normal_(std=0.01)
+    coder = coefficient_fit.fit(tiles, rounds=1, steps=200, draws=2)
+    lapped_model.save(path, lapped_model.LappedModel(coder, network, coefficient_fit.RATE_WEIGHT))
+
+
+def options(version: str, name: str) -> tuple[codec.Options, rate_control.Goal | None]:
+    """Say how a source is compressed."""
+    if version == "1":
+        return codec.Options(step=4 if "dn" in name else 1, tile=96), None
+    goal = rate_control.Goal.max_error(0.5) if "zero" in name else None
+    return codec.Options(step=None if goal else 1900 if "dn" in name else 1500, tile=128), goal
 
 
 def main() -> None:
     """Make the folder of one format version."""
-    folder = HERE / f"v{sys.argv[1]}"
+    version = sys.argv[1]
+    folder = HERE / f"v{version}"
     folder.mkdir()
-    make_model(folder / "tiny.ckpt")
+    {"1": make_model, "2": make_lapped_model}[version](folder / "tiny.ckpt")
     coder = scene.open_codec(folder / "tiny.ckpt", precision="float32")
     hashes = {}
     for source in write_sources(folder):
@@ -112,9 +127,11 @@ def main() -> None:
         quantity = None if "all" not in source.name and "pixel" not in source.name else radiometry.Quantity.DN
         if "all" in source.name:
             quantity = radiometry.Quantity.DB
-        options = codec.Options(step=4 if "dn" in source.name else 1, tile=96)
-        scene.compress_file(source, packed, coder, quantity=quantity, options=options)
-        hashes[packed.name] = symbol_hashes(coder, packed)
+        how, goal = options(version, source.name)
+        scene.compress_file(source, packed, coder, quantity=quantity, options=how, goal=goal)
+        with container.Reader(packed) as reader:
+            found = scene.codec_for(reader, folder / "tiny.ckpt", precision="float32")
+            hashes[packed.name] = conformance.symbol_hashes(found, reader)
         scene.decompress_file(packed, source, model=folder / "tiny.ckpt", precision="float32", overwrite=True)
         source.rename(source.with_suffix(".restored.tif"))
     (folder / "symbols.json").write_text(json.dumps(hashes, indent=1) + "\n")

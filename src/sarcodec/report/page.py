@@ -38,7 +38,6 @@ _MARKS = {"excellent": "✓✓ excellent", "good": "✓ good", "poor": "✗ poor
 _BYTES = {
     "symbols": "entropy-coded symbols: the image itself",
     "masks": "validity masks, lossless",
-    "speckle": "records of lost speckle, for rendering it",
     "header": "header: georeferencing, tags, model",
     "structure": "ZIP structure: names, checksums, index",
 }

@@ -1,0 +1,80 @@
+"""The restoring network: the identity at first, sees no further than 32 pixels, refuses odd shapes of itself."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import tiny
+from sarcodec import errors
+from sarcodec.models import restorer
+
+REACH = 32
+
+
+def awake(channels: int = 4, layers: int = restorer.MAX_LAYERS) -> restorer.Restorer:
+    """Weights at random, in the last layer too."""
+    torch.manual_seed(1)
+    model = restorer.Restorer(restorer.RestorerConfig(channels, layers))
+    torch.nn.init.normal_(model.layers[-1].weight)
+    return model.eval().requires_grad_(False)
+
+
+def image(height: int, width: int) -> torch.Tensor:
+    return torch.from_numpy(tiny.db((height, width), 3) + 12)[None, None]
+
+
+@pytest.mark.parametrize("layers", [2, 4, 8])
+def test_starts_as_the_identity(layers: int) -> None:
+    model = restorer.Restorer(restorer.RestorerConfig(8, layers))
+    pixels = image(64, 96)
+    assert torch.equal(model(pixels, torch.tensor([2.0])), pixels)
+
+
+@pytest.mark.parametrize("place", [(64, 64), (67, 67), (65, 70)])
+def test_sees_no_further_than_32_pixels(place: tuple[int, int]) -> None:
+    """A pixel that changes changes others within the reach that engines leave as margin, and some of them far away."""
+    model, pixels = awake(), image(132, 132)
+    changed = pixels.clone()
+    changed[0, 0, place[0], place[1]] += 50.0
+    step = torch.tensor([2.0])
+    seen = torch.nonzero((model(pixels, step) != model(changed, step))[0, 0])
+    for axis in (0, 1):
+        distance = (seen[:, axis] - place[axis]).abs()
+        # a window may begin at a multiple of 64 pixels: what counts are whole cells
+        cells = (seen[:, axis] // restorer.CELL - place[axis] // restorer.CELL).abs()
+        assert cells.max() <= REACH // restorer.CELL
+        assert distance.max() >= REACH - restorer.CELL
+
+
+def test_a_window_with_margin_gives_the_same() -> None:
+    model, pixels, step = awake(), image(192, 192), torch.tensor([2.0])
+    whole = model(pixels, step)[..., 64:128, 64:128]
+    part = model(pixels[..., 32:160, 32:160], step)[..., 32:96, 32:96]
+    torch.testing.assert_close(part, whole, atol=1e-4, rtol=1e-5)
+
+
+def test_images_of_a_batch_have_steps_of_their_own() -> None:
+    model, pixels = awake(), image(64, 64)
+    both = model(pixels.repeat(2, 1, 1, 1), torch.tensor([1.0, 6.0]))
+    for number, step in enumerate((1.0, 6.0)):
+        alone = model(pixels, torch.tensor([step]))
+        torch.testing.assert_close(both[number : number + 1], alone, atol=1e-4, rtol=1e-5)
+    assert not torch.allclose(both[0], both[1])
+
+
+@pytest.mark.parametrize(("channels", "layers"), [(0, 2), (513, 2), (8, 0), (8, 3), (8, 10), (-1, 8)])
+def test_shapes_it_cannot_have(channels: int, layers: int) -> None:
+    with pytest.raises(errors.InputError, match=f"{channels} channels and {layers} layers"):
+        restorer.RestorerConfig(channels, layers)
+
+
+def test_config_round_trip() -> None:
+    config = restorer.RestorerConfig(24, 6)
+    assert restorer.RestorerConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize("record", [{"depth": 2}, {"channels": 0}, {"layers": 5}, {"channels": None}])
+def test_config_of_something_else(record: dict[str, Any]) -> None:
+    with pytest.raises(errors.FormatError, match="restorer"):
+        restorer.RestorerConfig.from_dict(record)
