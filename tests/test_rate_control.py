@@ -148,7 +148,7 @@ def test_rmse_of_valid_pixels_of_integers() -> None:
     assert np.sqrt(np.mean(error**2)) == pytest.approx(0.5, rel=0.006)
 
 
-@pytest.mark.parametrize("goal", [Goal.bpp(0.01), Goal.bpp(300), Goal.psnr(3.0), Goal.psnr(150)])
+@pytest.mark.parametrize("goal", [Goal.bpp(0.01), Goal.bpp(300), Goal.psnr(150)])
 def test_out_of_reach(goal: Goal) -> None:
     with pytest.raises(errors.InputError, match=r"out of reach.*nearest is"):
         scene.compress(tiny.simulated_db((64, 64)), quantity="db", model=tiny.lapped_codec(), goal=goal)
@@ -217,8 +217,7 @@ def test_all_invalid() -> None:
     pixels = np.full((64, 70), np.nan, np.float32)
     _, restored = compress(pixels, Goal.max_error(0.5), quantity="db")
     assert np.isnan(restored).all()
-    with pytest.raises(errors.InputError, match="out of reach"):
-        compress(pixels, Goal.psnr(30), quantity="db")
+    assert np.isnan(compress(pixels, Goal.psnr(30), quantity="db")[1]).all()
 
 
 def test_files(write_tif: Callable[..., Path], tmp_path: Path) -> None:
@@ -286,4 +285,5 @@ def test_commands(write_tif: Callable[..., Path], tmp_path: Path, monkeypatch: p
 def test_a_psnr_that_even_the_coarsest_step_exceeds_is_met_by_it():
     flat = np.full((70, 80), -12.0, np.float32)
     data = scene.compress(flat, quantity="db", model=tiny.lapped_codec(), goal=rate_control.Goal.psnr(30))
-    np.testing.assert_allclose(scene.decompress(data, model=tiny.lapped_codec()), flat, atol=0.5)
+    restored = scene.decompress(data, model=tiny.lapped_codec())
+    assert np.sqrt(np.mean((restored - flat) ** 2)) < 30 / 10**1.5
