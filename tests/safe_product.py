@@ -89,14 +89,14 @@ def write_measurement(path: Path, pol: str, pixels: np.ndarray) -> None:
     profile = dict(zip(("height", "width"), pixels.shape, strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(path, "w", driver="GTiff", dtype="uint16", count=1, **profile) as dataset:
-            dataset.write(pixels, 1)
+        with rasterio.open(path, "w", driver="GTiff", dtype=str(pixels.dtype), count=1, **profile) as dataset:
             dataset.gcps = (gcps(pol, pixels.shape), rasterio.crs.CRS.from_epsg(4326))
             dataset.update_tags(
                 TIFFTAG_IMAGEDESCRIPTION=f"Sentinel-1A IW GRD HR L1, {pol}",
                 TIFFTAG_SOFTWARE="Sentinel-1 IPF 003.10",
                 TIFFTAG_DATETIME="2020:01:02 05:00:00",
             )
+            dataset.write(pixels, 1)  # last, so that the directory stands before the pixels
 
 
 def _object(identity: str, kind: str, path: str, data: bytes) -> str:
@@ -133,7 +133,8 @@ def manifest(folder: Path, polarisations: tuple[str, ...]) -> str:
     )
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1" '
-        'xmlns:safe="http://www.esa.int/safe/sentinel-1.0" version="esa/safe/sentinel-1.0/sentinel-1/sar/level-1/grd">'
+        'xmlns:safe="http://www.esa.int/safe/sentinel-1.0" '
+        'version="esa/safe/sentinel-1.0/sentinel-1/sar/level-1/grd">'
         f"<informationPackageMap><xfdu:contentUnit>{units}</xfdu:contentUnit></informationPackageMap>"
         f"<metadataSection>{metadata}</metadataSection><dataObjectSection>{objects}</dataObjectSection></xfdu:XFDU>\n"
     )
