@@ -72,7 +72,7 @@ def folder(path: str | os.PathLike[str], *, overwrite: bool = False, mark: str) 
         _check_folder(target, overwrite, mark)
         temporary.mkdir()
         yield temporary
-        if target.exists():
+        if overwrite and target.exists():
             target.replace(old)
         temporary.replace(target)
     except OSError as cause:
