@@ -5,8 +5,8 @@
 Unpacks a real product and writes a measurement TIFF of the annotated size for every polarisation whose annotation
 there is: a simulated block of 2048×2048 DN, repeated, each time of another brightness and mirrored or not, inside
 slanted borders of zeros, uncompressed in strips as ESA writes it. Then compresses it and restores it, each in a
-process of its own, and compares every file, every zero, and the DN of sample windows. ``--rows`` and ``--columns`` cut
-the product, and say so in its annotation.
+process of its own, and compares every file, every zero, and the DN of sample windows. ``--rows`` and ``--columns``
+cut the product, and say so in its annotation.
 """
 
 from __future__ import annotations
