@@ -51,6 +51,43 @@ class Size:
         return 16 / self.bits_per_pixel
 
 
+@dataclass(frozen=True)
+class Output:
+    """What to restore of a file, and how; by default all of it, pixels as coded.
+
+    Parameters
+    ----------
+    window : Window, optional
+        Rows and columns of the image.
+    bands : tuple of int or str, optional
+        Bands from 0, or their polarisations or descriptions, in the order wanted.
+    speckle : bool
+        Whether to draw lost speckle anew; see :mod:`sarcodec.rendering`.
+    cog : bool
+        Whether to write a Cloud Optimized GeoTIFF: tiled, deflated, with overviews.
+    """
+
+    window: tiling.Window | None = None
+    bands: tuple[int | str, ...] | None = None
+    speckle: bool = False
+    cog: bool = False
+
+    def window_of(self, info: io.RasterInfo) -> tiling.Window:
+        """Return the window; InputError when it leaves the image."""
+        window = self.window or tiling.Window(0, info.height, 0, info.width)
+        window.check(info.height, info.width)
+        return window
+
+    def bands_of(self, info: io.RasterInfo) -> tuple[int, ...]:
+        """Return the bands, from 0; InputError for one that the file has not."""
+        if self.bands is None:
+            return tuple(range(info.count))
+        found = tuple(info.find_band(band) if isinstance(band, str) else band for band in self.bands)
+        if not found or not set(found) <= set(range(info.count)):
+            raise errors.InputError(f"bands: got {self.bands}; pass one or more of 0 to {info.count - 1}, or names")
+        return found
+
+
 def shipped_models() -> dict[str, Path]:
     """Checkpoints that come with the package, by name."""
     folder = Path(str(resources.files("sarcodec.weights")))
@@ -196,31 +233,37 @@ def decompress_file(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     *,
+    output: Output | None = None,
     model: str | os.PathLike[str] | None = None,
     device: str = "cpu",
     precision: str = "auto",
     overwrite: bool = False,
     advance: codec.Advance | None = None,
-    speckle: bool = False,
 ) -> Size:
-    """Restore a ``.sarc`` file to a GeoTIFF: the mirror of :func:`compress_file`.
+    """Restore a ``.sarc`` file, or the part of it that ``output`` names, to a GeoTIFF; mirrors :func:`compress_file`.
 
     The quantity, dtype, nodata, invalid pixels, CRS, transform or GCPs, band names and tags are those of the source
-    of the file. ``model`` is needed only for files made by a model that is not shipped. ``speckle`` draws lost
-    speckle anew (see :mod:`sarcodec.rendering`), and says so in the tag ``SARCODEC_SPECKLE``.
+    of the file. ``model`` is needed only for files made by a model that is not shipped. Speckle that is drawn anew is
+    told of in the tag ``SARCODEC_SPECKLE``. Returns the size of the whole file.
 
     Raises
     ------
     FormatError, ModelMissing, InputError, OutputError
-        For a damaged file, an unknown model, or an output that cannot be written.
+        For a damaged file, an unknown model, a part that is not there, or an output that cannot be written.
     """
+    output = output or Output()
     with container.Reader(source) as reader:
         info = io.RasterInfo.from_dict(reader.header.raster)
         found = codec_for(reader, model, device=device, precision=precision)
-        if speckle:
-            info = replace(info, tags={**info.tags, "SARCODEC_SPECKLE": "rendered, not measured"})
-        with io.create_raster(target, info, overwrite=overwrite) as raster:
-            found.decompress(reader, raster, advance, speckle=speckle)
+        window, bands = output.window_of(info), output.bands_of(info)
+        part = info.cropped(window, bands)
+        if output.speckle:
+            part = replace(part, tags={**part.tags, "SARCODEC_SPECKLE": "rendered, not measured"})
+        # Overviews are means of power, so of amplitudes the root mean square.
+        resampling = "rms" if reader.header.quantity == radiometry.Quantity.DN else "average"
+        overviews = resampling if output.cog else None
+        with io.create_raster(target, part, overwrite=overwrite, overviews=overviews) as raster:
+            found.decompress(reader, raster, advance, speckle=output.speckle, window=window, bands=bands)
     return Size(Path(source).stat().st_size, info.count, info.height, info.width)
 
 

@@ -26,6 +26,11 @@ class Window:
     left: int
     right: int
 
+    @classmethod
+    def at(cls, top: int, left: int, height: int, width: int) -> Window:
+        """Return the window of ``height`` × ``width`` pixels whose first is in row ``top``, column ``left``."""
+        return cls(top, top + height, left, left + width)
+
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
