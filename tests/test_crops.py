@@ -17,6 +17,7 @@ import rasterio.windows
 
 import tiny
 from sarcodec import cli, codec, errors, io, scene, tiling
+from sarcodec.output import Output
 
 Written = Callable[..., Path]
 GEO = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5400000)}
@@ -36,7 +37,7 @@ def pack(source: Path, tile: int = 64) -> Path:
 
 def restore(packed: Path, name: str, model: Path, **output: Any) -> Path:
     target = packed.with_name(name)
-    scene.decompress_file(packed, target, model=model, precision="float32", output=scene.Output(**output))
+    scene.decompress_file(packed, target, model=model, precision="float32", output=Output(**output))
     return target
 
 

@@ -126,8 +126,9 @@ def decompress(
 ) -> None:
     """Restore a .sarc file, or a window of it, to a GeoTIFF like the one it was made from."""
     from sarcodec import container, io, scene, tiling
+    from sarcodec.output import Output
 
-    output = scene.Output(
+    output = Output(
         None if window is None else tiling.Window.at(window[1], window[0], window[3], window[2]),
         None if polarisation is None else (polarisation,),
         bool(_choice("speckle", speckle, {"coded": False, "restore": True})),
