@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DATA ?= $(or $(SARCODEC_DATA),../shared/data)
 
 # train-lapped makes the default model, train-default the fixed-ratio autoencoder plain16.
-.PHONY: setup demo test train-default train-lapped results bench seams clean
+.PHONY: setup demo test train-default train-lapped results bench seams study clean
 
 setup: $(VENV)/.ready
 
@@ -44,6 +44,11 @@ results: setup
 	$(BIN)/python benchmarks/plot_results.py --rows docs/results/plain16_test.csv
 
 # The default codec beside its peers; the part that has no clock in it, then the one that has.
+# The study of autoencoders: hours on two cores; an interrupted one continues. Patches as train-default makes them.
+study: setup
+	$(BIN)/sarcodec study run benchmarks/study.toml -o runs/study
+	$(BIN)/sarcodec study report runs/study --train $(DATA)/train
+
 codec-results: setup
 	$(BIN)/python benchmarks/codec.py --images $(DATA)/test
 

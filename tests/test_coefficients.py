@@ -32,11 +32,13 @@ def random_symbols(shape: tuple[int, int], largest: int, diagonals: int = 127, s
     return (rng.integers(-largest, largest + 1, (BLOCK, BLOCK, *shape)) * inside).astype(np.int32)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (2, 2)])
+CASES = [(shape, STEP) for shape in ((1, 1), (1, 3), (2, 2))] + [((1, 2), 1), ((2, 1), 3328)]
+
+
+@pytest.mark.parametrize(("shape", "step"), CASES)
 @pytest.mark.parametrize("largest", [0, 1, 40, 5000, trellis.LARGEST])
-@pytest.mark.parametrize("step", [1, STEP, 3328])
-def test_round_trip(shape: tuple[int, int], largest: int, step: int) -> None:
-    symbols = random_symbols(shape, largest, 30 if largest > 40 else 127)
+def test_round_trip(shape: tuple[int, int], step: int, largest: int) -> None:
+    symbols = random_symbols(shape, largest, 127 if shape == (1, 1) else 30)
     for coder in coders():
         data = coder.encode(symbols, step)
         assert data == coder.encode(symbols.copy(), step)
@@ -111,7 +113,7 @@ def test_damage_never_crashes() -> None:
     symbols, data = quantised()
     coder, rng = tiny.lapped().coder, np.random.default_rng(0)
     refused = 0
-    for trial in range(40):
+    for trial in range(32):
         damaged = bytearray(data)
         kind = trial % 4
         if kind == 0:
@@ -131,7 +133,7 @@ def test_damage_never_crashes() -> None:
         assert found.shape == multiples.shape == symbols.shape
         assert np.abs(found).max() <= trellis.LARGEST
         assert np.isfinite(multiples).all()
-    assert refused < 40
+    assert refused < 32
 
 
 @pytest.mark.parametrize("bytes_", [b"", b"\0\0", bytes([128]), bytes([1]) + b"ab", bytes([255, 0, 0, 0, 0])])
@@ -190,9 +192,9 @@ def test_arrays_of_something_else(arrays: dict[str, np.ndarray]) -> None:
         coefficients.CoefficientCoder.from_arrays(arrays)
 
 
-@pytest.mark.parametrize("step", [600, 1400, 2000])
+@pytest.mark.parametrize("step", [800, 1400, 2000])
 def test_quantise(step: int) -> None:
-    tile = coefficient_fit.tiles_of(tiny.simulated_db((128, 128), 8))
+    tile = coefficient_fit.tiles_of(tiny.simulated_db((64, 128), 8))
     coder = tiny.lapped().coder
     sizes, squared_errors = [], []
     for weight in (0.0, 0.35, 1.0):

@@ -28,11 +28,11 @@ def exact_level(value: int) -> int:
 def random_network(seed: int = 0, most: int = 40) -> contexts.ScaleNetwork:
     rng = np.random.default_rng(seed)
     widths = [FEATURES, 24, 24, 1]
-    weights = tuple(
-        rng.integers(-most, most + 1, (b, a)).astype(np.int32) for a, b in itertools.pairwise(widths)
-    )
+    weights = tuple(rng.integers(-most, most + 1, (b, a)).astype(np.int32) for a, b in itertools.pairwise(widths))
     # outputs lie about the middle where inputs do
-    biases = tuple((128 * (SCALE - w.sum(axis=1)) + rng.integers(-999, 999, len(w))).astype(np.int32) for w in weights)
+    biases = tuple(
+        (128 * (SCALE - w.sum(axis=1)) + rng.integers(-999, 999, len(w))).astype(np.int32) for w in weights
+    )
     return contexts.ScaleNetwork(weights, biases, rng.integers(-(2**15), 2**15, (BLOCK, BLOCK)).astype(np.int32))
 
 

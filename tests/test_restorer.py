@@ -33,7 +33,7 @@ def test_starts_as_the_identity(layers: int) -> None:
 
 @pytest.mark.parametrize("place", [(64, 64), (67, 67), (65, 70)])
 def test_sees_no_further_than_32_pixels(place: tuple[int, int]) -> None:
-    """A pixel that changes changes others within the reach that engines leave as margin, and some of them far away."""
+    """A pixel that changes changes others within the margin that engines leave, and some of them far away."""
     model, pixels = awake(), image(132, 132)
     changed = pixels.clone()
     changed[0, 0, place[0], place[1]] += 50.0

@@ -167,8 +167,8 @@ def test_large_values() -> None:
 
 
 def test_first_guess_rounds_with_a_dead_zone() -> None:
-    scaled = np.array([0.0, 1.1, 1.3, -1.3, 3.1, 3.3, -1e30], np.float32)
-    assert trellis.first_guess(scaled).tolist() == [0, 0, 1, -1, 1, 2, -LARGEST // 2]
+    scaled = np.array([0.0, 1.01, -1.01, 1.3, -1.3, 3.01, 3.3, -1e30], np.float32)
+    assert trellis.first_guess(scaled).tolist() == [0, 0, 0, 1, -1, 1, 2, -LARGEST // 2]
 
 
 def test_active() -> None:

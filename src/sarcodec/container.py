@@ -66,6 +66,11 @@ class Band:
     vmax: float
     clipped: float = 0.0
 
+    @classmethod
+    def offset(cls, db: float) -> Band:
+        """Return the record of a band of version 2: ``db`` is taken away before coding and nothing is clipped."""
+        return cls(db, db + 1.0)
+
 
 @dataclass(frozen=True)
 class Header:
@@ -197,7 +202,7 @@ def _band(record: Sequence[Any], version: int) -> Band:
     if version == 1:
         return Band(*map(float, record))
     (offset,) = record
-    return Band(float(offset), float(offset) + 1.0)
+    return Band.offset(float(offset))
 
 
 def tile_name(band: int, row: int, column: int) -> str:

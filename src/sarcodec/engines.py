@@ -37,6 +37,9 @@ Core = tuple[slice, slice]
 MAX_STEP = 256 * 13
 """Largest step index of the lapped codec: 128 dB."""
 
+MOST_DB = 4096.0
+"""The lapped codec clips what is further from a band's offset; no radar sees such."""
+
 TOLERANCE_DB = 1e-4
 SPECKLE_STEP_DB = 3.0
 
@@ -221,12 +224,11 @@ class LappedEngine:
     def band(self, info: BandInfo) -> container.Band:
         """Return the median that is taken away before coding."""
         offset = round(info.median_db(), 2)
-        return container.Band(offset, offset + 1.0)
+        return container.Band.offset(offset)
 
     def outside(self, db: FloatArray, band: container.Band) -> int:
-        """Nothing is clipped."""
-        del db, band
-        return 0
+        """Count pixels that are out of this world."""
+        return int(np.count_nonzero(np.abs(db - np.float32(band.vmin)) > MOST_DB))
 
     def fill(self, db: FloatArray, valid: npt.NDArray[np.bool_], band: container.Band) -> FloatArray:
         """Give invalid pixels the mean of their block, so that tiles which overlap agree on them."""
@@ -235,7 +237,8 @@ class LappedEngine:
 
     def encode(self, db: FloatArray, core: Core, band: container.Band, step: int, effort: int = 1) -> Encoded:
         """Encode the core of a window: see :class:`Engine`."""
-        coefficients = lapped.analyse(lapped.extend(db - np.float32(band.vmin)))
+        centred = np.clip(db - np.float32(band.vmin), -MOST_DB, MOST_DB)
+        coefficients = lapped.analyse(lapped.extend(centred))
         inner = np.ascontiguousarray(cut(coefficients, core, lapped.BLOCK))
         symbols = self.coder.quantise(inner, step, self.model.rate_weight, effort)
 
@@ -288,7 +291,7 @@ class BoundedEngine:
     def band(self, info: BandInfo) -> container.Band:
         """Return nothing of use: values are coded as they are."""
         del info
-        return container.Band(0.0, 1.0)
+        return container.Band.offset(0.0)
 
     def outside(self, db: FloatArray, band: container.Band) -> int:
         """Nothing is clipped."""

@@ -44,7 +44,7 @@ class LappedConfig:
     pairs: int = 8
     channels: int = 64
     layers: int = 8
-    restorer_steps: int = 16000
+    restorer_steps: int = 10500
     batch: int = 16
     crop: int = 128
     learning_rate: float = 1e-3
@@ -64,7 +64,7 @@ def write_images(path: Path, images: Sequence[Image]) -> None:
     """Write prepared images; arrays are named by number, a JSON record holds names and splits."""
     record = json.dumps([[image.name, image.validation] for image in images])
     arrays: dict[str, Any] = {str(number): image.db for number, image in enumerate(images)}
-    with atomic.output(path) as temporary, temporary.open("wb") as stream:
+    with atomic.output(path, overwrite=True) as temporary, temporary.open("wb") as stream:
         np.savez(stream, record=np.frombuffer(record.encode(), np.uint8), **arrays)
 
 

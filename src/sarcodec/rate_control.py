@@ -25,7 +25,9 @@ PSNR_TOLERANCE_DB = 0.05
 PEAK_DB = 30.0
 """Peak of PSNR, as in :mod:`sarcodec.metrics`."""
 
-TRIALS = 14
+TRIALS, INTERPOLATED = 18, 6
+"""Trials in all, and those found by interpolation, which may stall; bisection of the rest finds any step."""
+
 _SHRINK = (1.0, 0.9, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1)
 
 
@@ -68,8 +70,8 @@ class Goal:
     @classmethod
     def rmse(cls, value: float) -> Goal:
         """Root mean square error in dB over all valid pixels, met within 0.6 % (0.05 dB of PSNR)."""
-        if not value > 0:
-            raise errors.InputError(f"rmse: got {value}; pass a number above 0")
+        if not 0 < value < PEAK_DB:
+            raise errors.InputError(f"rmse: got {value}; pass a number above 0 and below {PEAK_DB:g} dB")
         return cls.psnr(20 * math.log10(PEAK_DB / value))
 
     @classmethod
@@ -99,7 +101,8 @@ def compress(
     Raises
     ------
     InputError
-        When no step meets the goal, with the nearest that there is, or the model has but a few steps.
+        When no step meets the goal, with the nearest that there is, or the model has but a few steps. A PSNR that
+        even the coarsest step exceeds is met by that.
     """
     if goal.kind is Kind.MAX_ERROR:
         _bounded(source, layout, target, options, goal.value)
@@ -120,6 +123,8 @@ def compress(
     wanted = math.log(goal.value) if by_rate else goal.value
     tolerance = math.log1p(RATE_TOLERANCE) if by_rate else PSNR_TOLERANCE_DB
     step, reached = find_step(measure, wanted, tolerance)
+    if not by_rate and reached > wanted + tolerance and measure(engines.MAX_STEP) > wanted:
+        return  # even the coarsest step is better than asked, as on an image without detail
     if abs(reached - wanted) > tolerance:
         shown = f"{math.exp(reached):.4g}" if by_rate else f"{reached:.2f} dB"
         raise errors.InputError(
@@ -163,6 +168,8 @@ def _next(points: dict[int, float], wanted: float) -> int:
     below = {step: value for step, value in points.items() if value <= wanted}
     if above and below:
         left, right = max(above), min(below)
+        if len(points) > INTERPOLATED:
+            return (left + right) // 2
         share = (above[left] - wanted) / (above[left] - below[right])
         return round(left + min(max(share, 0.02), 0.98) * (right - left))
     nearest = max(above) if above else min(below)

@@ -67,7 +67,8 @@ def histogram(pair: Pair, name: str) -> str:
         axes.stairs(percent[0], edges, fill=True, color=ORIGINAL, alpha=0.18)
         axes.stairs(percent[0], edges, color=ORIGINAL, linewidth=1.6, label="original")
         axes.stairs(percent[1], edges, color=RESTORED, linewidth=1.6, label="restored")
-        bounds = [v for v in (pair.record.vmin, pair.record.vmax) if edges[0] < v < edges[-1]]
+        limits = (pair.record.vmin, pair.record.vmax) if pair.clips else ()
+        bounds = [limit for limit in limits if edges[0] < limit < edges[-1]]
         for number, bound in enumerate(bounds):
             axes.axvline(bound, color=SOFT, linestyle=":", label="" if number else "clipping bound")
         axes.set(xlabel="backscatter (dB)", ylabel="pixels (% per dB)", xlim=(edges[0], edges[-1]))

@@ -37,6 +37,8 @@ class Pair:
         (h, w), of the original.
     record : Band
         What the ``.sarc`` header says of the band.
+    clips : bool
+        Whether the model clips to the bounds of the record.
     peer : AtEqualBytes, optional
         What a peer makes of the band.
     """
@@ -46,6 +48,7 @@ class Pair:
     restored: FloatArray
     valid: Mask
     record: container.Band
+    clips: bool = True
     peer: AtEqualBytes | None = None
 
 
@@ -77,7 +80,7 @@ def read(
         np.where(valid, radiometry.to_db(values, quantity), np.float32(np.nan))
         for values in (pixels, after.read(band, window))
     )
-    return Pair(band + 1, original, restored, valid, header.bands[band])
+    return Pair(band + 1, original, restored, valid, header.bands[band], clips=header.version == 1)
 
 
 def check_match(header: container.Header, before: io.RasterReader, after: io.RasterReader) -> None:
