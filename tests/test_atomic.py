@@ -123,3 +123,78 @@ def test_a_full_device(tmp_path: Path) -> None:
         temporary.write_bytes(b"x" * 100)
     assert names(tmp_path) == []
     assert full.exists()
+
+
+@pytest.fixture
+def old_folder(tmp_path: Path) -> Path:
+    path = tmp_path / "out.SAFE"
+    (path / "sub").mkdir(parents=True)
+    (path / "mark").write_text("old")
+    return path
+
+
+def test_folder_appears_only_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "out.SAFE"
+    with atomic.folder(target, mark="mark") as temporary:
+        (temporary / "mark").write_text("new")
+        assert not target.exists() and temporary.parent == target.parent
+    assert names(tmp_path) == ["out.SAFE"] and names(target) == ["mark"]
+
+
+def test_folder_is_replaced_whole(old_folder: Path) -> None:
+    with atomic.folder(old_folder, overwrite=True, mark="mark") as temporary:
+        (temporary / "other").write_text("new")
+        assert names(old_folder) == ["mark", "sub"]
+    assert names(old_folder) == ["other"] and names(old_folder.parent) == ["out.SAFE"]
+
+
+@pytest.mark.parametrize("fault", [ValueError("x"), KeyboardInterrupt(), errors.FormatError("x")])
+def test_an_exception_inside_leaves_the_old_folder(old_folder: Path, fault: BaseException) -> None:
+    with pytest.raises(type(fault)), atomic.folder(old_folder, overwrite=True, mark="mark") as temporary:
+        (temporary / "half").write_text("half")
+        raise fault
+    assert names(old_folder) == ["mark", "sub"] and names(old_folder.parent) == ["out.SAFE"]
+
+
+def test_a_failed_rename_puts_the_old_folder_back(old_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = Path.replace
+
+    def refusing(self: Path, target: Path) -> Path:
+        if self.suffix == ".part":
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refusing)
+    with (
+        pytest.raises(errors.OutputError, match="nothing was written"),
+        atomic.folder(old_folder, overwrite=True, mark="mark"),
+    ):
+        pass
+    assert names(old_folder) == ["mark", "sub"] and names(old_folder.parent) == ["out.SAFE"]
+
+
+def test_a_folder_that_another_made_meanwhile_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "out.SAFE"
+    with pytest.raises(errors.OutputError), atomic.folder(target, mark="mark") as temporary:
+        (temporary / "mark").write_text("mine")
+        target.mkdir()
+        (target / "theirs").write_text("theirs")
+    assert names(target) == ["theirs"] and names(tmp_path) == ["out.SAFE"]
+
+
+def test_folders_that_are_not_replaced(tmp_path: Path, old_folder: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").write_text("x")
+    for name, overwrite, message in (
+        ("file", True, "is a file"),
+        ("full", True, "without mark"),
+        ("out.SAFE", False, "--overwrite"),
+        ("nowhere/out", True, "create it first"),
+    ):
+        with (
+            pytest.raises(errors.InputError, match=message),
+            atomic.folder(tmp_path / name, overwrite=overwrite, mark="mark"),
+        ):
+            pass
+    assert names(tmp_path) == ["file", "full", "out.SAFE"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import rasterio
 
+import safe_product
 import tiny
 from sarcodec import _version, checkpoint, cli, scene
 
@@ -264,3 +265,15 @@ def test_errors(work: Path, run: Run, monkeypatch: pytest.MonkeyPatch, name: str
 def test_usage_errors(run: Run, command: str) -> None:
     status, out, err = run(*command.split())
     assert (status, out) == (2, "") and "Error" in err
+
+
+def test_products(run: Run, tmp_path: Path) -> None:
+    folder = safe_product.make(tmp_path)
+    packed = tmp_path / "a.sarc"
+    status, _, err = run("compress", folder, packed, "--polarisation", "HH", "-q")
+    assert (status, err.count("\n")) == (2, 1) and "measurements of VV and VH" in err and not packed.exists()
+    assert run("compress", folder, packed, "--polarisation", "VH", "--max-error", 0.5, "-q")[0] == 0
+    assert run("decompress", packed, tmp_path / "b.SAFE", "-q")[0] == 0
+    assert safe_product.contents(tmp_path / "b.SAFE") == safe_product.contents(folder)
+    status, out, _ = run("info", packed)
+    assert status == 0 and "bytes.product" in out and "product.name" in out

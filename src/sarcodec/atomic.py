@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,6 +44,61 @@ def output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder(path: str | os.PathLike[str], *, overwrite: bool = False, mark: str) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` that replaces it when the block ends without an error.
+
+    Parameters
+    ----------
+    path : path
+        The folder to write. Its parent must exist.
+    overwrite : bool
+        Whether an existing folder may be replaced: only an empty one, or one with a file named ``mark``, for its
+        whole content goes.
+    mark : str
+        Name of a file by which a folder is known to be of the kind that is written.
+
+    Raises
+    ------
+    InputError, OutputError
+        As :func:`output`; InputError also for an existing file, or a folder of another kind.
+    """
+    target = Path(path)
+    token = secrets.token_hex(4)
+    temporary, old = (target.parent / f".{target.stem[:32]}.{token}.{end}" for end in ("part", "old"))
+    try:
+        _check_folder(target, overwrite, mark)
+        temporary.mkdir()
+        yield temporary
+        if overwrite and target.exists():
+            target.replace(old)
+        temporary.replace(target)
+    except OSError as cause:
+        if isinstance(cause, errors.SarcodecError):
+            raise
+        reason = cause.strerror or str(cause)
+        raise errors.OutputError(f"output {target}: {reason}; nothing was written there") from cause
+    finally:
+        if old.exists() and not target.exists():
+            with suppress(OSError):
+                old.replace(target)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_folder(target: Path, overwrite: bool, mark: str) -> None:
+    if not target.parent.is_dir():
+        raise errors.InputError(f"output {target}: the folder {target.parent} does not exist; create it first")
+    if not (target.exists() or target.is_symlink()):
+        return
+    if target.is_symlink() or not target.is_dir():
+        raise errors.InputError(f"output {target}: is a file or link; pass the name of a new folder")
+    if not overwrite:
+        raise errors.InputError(f"output {target}: exists already; pass overwrite (--overwrite) to replace it")
+    if any(target.iterdir()) and not (target / mark).is_file():
+        raise errors.InputError(f"output {target}: is a folder without {mark}; it is not replaced")
 
 
 def check(target: Path, *, overwrite: bool) -> None:

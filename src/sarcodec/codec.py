@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from sarcodec import (
     errors,
     lapped_model,
     masks,
+    product,
     radiometry,
     rendering,
     restoring,
@@ -62,7 +63,10 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Layout:
-    """What is known of a source besides its pixels; ``record`` is the full description for the header."""
+    """What is known of a source besides its pixels; ``record`` is the full description for the header.
+
+    Where the source is a product, ``files`` yields path and bytes of those of its files that are kept as they are.
+    """
 
     count: int
     height: int
@@ -72,6 +76,8 @@ class Layout:
     quantity: radiometry.Quantity
     polarisations: tuple[str, ...]
     record: dict[str, Any]
+    product: product.Product | None = None
+    files: Callable[[], Iterable[tuple[str, bytes]]] = tuple
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,13 @@ class Codec:
         """
         options = self.complete(options)
         _check_tile(options.tile, self.engine.stride, layout)
+        if layout.product is not None and self.engine.version == 1:
+            raise errors.InputError(
+                f"model: files of {self.engine.architecture} autoencoders cannot hold a product; leave --model "
+                "out, or pass one of its measurement TIFFs"
+            )
+        for path, data in layout.files():
+            writer.add(product.entry_name(path), data, deflate=True)
         grid = tiling.TileGrid(layout.height, layout.width, options.tile, margin=self.engine.margin)
         bands = []
         with futures.ThreadPoolExecutor(self.engine.workers) as pool:
@@ -297,6 +310,7 @@ class Codec:
             version=engine.version,
             max_error_db=engine.max_error_db if isinstance(engine, engines.BoundedEngine) else None,
             seed=SEED if options.speckle else None,
+            product=layout.product,
         )
 
 

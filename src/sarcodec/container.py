@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from sarcodec import errors
+from sarcodec import errors, product
 
 FORMAT, VERSIONS = "sarcodec", (1, 2)
 HEADER = "header.json"
@@ -102,6 +102,8 @@ class Header:
         The error that no valid pixel exceeds, where one is guaranteed.
     seed : int, optional
         Of the speckle that may be rendered, where a file says what was lost.
+    product : Product, optional
+        What it was made from, where the product's other files are in the file; version 2.
     """
 
     raster: Mapping[str, Any]
@@ -118,6 +120,7 @@ class Header:
     version: int = 1
     max_error_db: float | None = None
     seed: int | None = None
+    product: product.Product | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -140,6 +143,8 @@ class Header:
         for name in ("max_error_db", "seed"):
             if getattr(self, name) is not None:
                 record[name] = getattr(self, name)
+        if self.product is not None:
+            record["product"] = self.product.to_dict()
         return record | ({"extra": dict(self.extra)} if self.extra else {})
 
     @classmethod
@@ -171,9 +176,12 @@ class Header:
                 version=version,
                 max_error_db=None if record.get("max_error_db") is None else float(record["max_error_db"]),
                 seed=None if record.get("seed") is None else int(record["seed"]),
+                product=product.Product.from_dict(record["product"]) if "product" in record else None,
             )
             bands, height, width = header.shape
         except (KeyError, TypeError, ValueError, OverflowError) as cause:
+            if isinstance(cause, errors.SarcodecError):
+                raise
             raise errors.FormatError(f"header: incomplete or malformed ({cause})") from cause
         limits = [
             ("bands", bands, MAX_BANDS),
@@ -189,6 +197,8 @@ class Header:
                 raise errors.FormatError(f"header: {name} is {value}; allowed are 1 to {most}")
         if not all(np.isfinite(b.vmin) and np.isfinite(b.vmax) and b.vmin < b.vmax for b in header.bands):
             raise errors.FormatError("header: bounds of a band are not finite numbers with vmin < vmax")
+        if header.product is not None and version == 1:
+            raise errors.FormatError("header: names a product, which files of version 1 cannot hold")
         if header.tile % header.stride or len(header.bands) != bands:
             raise errors.FormatError(
                 f"header: tile {header.tile} for stride {header.stride}, "
@@ -314,6 +324,7 @@ class Reader:
             raise errors.FormatError(
                 f"{self.name}: its entries are not those it was written with: lost, added or from another file"
             )
+        product.check_files(header.product, self.product_files(), header.shape[0])
         return header
 
     def _header_text(self) -> bytes:
@@ -346,21 +357,33 @@ class Reader:
         except _DAMAGE as cause:
             raise errors.FormatError(f"{self.name}: entry {name} is damaged ({cause})") from cause
 
+    def product_files(self) -> dict[str, int]:
+        """Bytes of the product's files that are kept as they are, by their path in the product."""
+        start = len(product.PREFIX)
+        entries = self._zip.infolist()
+        return {e.filename[start:]: e.file_size for e in entries if e.filename.startswith(product.PREFIX)}
+
     def sizes(self) -> dict[str, int]:
         """Bytes in the file by purpose: symbols, masks, header, and the ZIP structure around them.
 
-        Records of lost speckle count as symbols.
+        Records of lost speckle count as symbols. Where there is a product, its other files are ``product``.
         """
-        found = {"symbols": 0, "masks": 0, "header": 0}
+        found = {"symbols": 0, "masks": 0, "header": 0} | ({"product": 0} if self.header.product else {})
         for entry in self._zip.infolist():
-            is_header = entry.filename in (HEADER, COMPACT_HEADER)
-            kind = "header" if is_header else "masks" if entry.filename.endswith("m") else "symbols"
-            found[kind] += entry.compress_size
+            found[_purpose(entry.filename)] += entry.compress_size
         stream: Any = self._zip.fp
         position = stream.tell()
         total = stream.seek(0, io.SEEK_END)
         stream.seek(position)
         return found | {"structure": total - sum(found.values()), "total": total}
+
+
+def _purpose(name: str) -> str:
+    if name in (HEADER, COMPACT_HEADER):
+        return "header"
+    if name.startswith(product.PREFIX):
+        return "product"
+    return "masks" if name.endswith("m") else "symbols"
 
 
 def _digest(archive: zipfile.ZipFile) -> str:

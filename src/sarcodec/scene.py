@@ -5,6 +5,7 @@ from __future__ import annotations
 import io as bytes_io
 import os
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -24,6 +25,7 @@ from sarcodec import (
     lapped_model,
     radiometry,
     rate_control,
+    safe,
     tiling,
 )
 from sarcodec.output import Output
@@ -128,11 +130,13 @@ def bounded_engine(max_error_db: float) -> engines.BoundedEngine:
 def layout_of(
     source: codec.Source, info: io.RasterInfo, quantity: radiometry.Quantity | None, file_name: str = ""
 ) -> codec.Layout:
-    """Describe a source for the codec; detects its quantity when none is given."""
+    """Describe a source for the codec; detects its quantity when none is given, but that of a product is known."""
+    if isinstance(source, safe.ProductReader):
+        quantity = quantity or source.quantity
     if quantity is None:
         quantity = radiometry.detect_quantity(source.sample(0), info.nodata, info.unit_text())
     named = io.polarisation_from_text(Path(file_name).stem) if info.count == 1 else ""
-    return codec.Layout(
+    layout = codec.Layout(
         count=info.count,
         height=info.height,
         width=info.width,
@@ -142,10 +146,13 @@ def layout_of(
         polarisations=tuple(info.polarisation(band) or named for band in range(info.count)),
         record=info.to_dict(),
     )
+    if isinstance(source, safe.ProductReader):
+        return replace(layout, product=source.product, files=source.files)
+    return layout
 
 
 def compress_file(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | io.RasterReader | safe.ProductReader,
     target: str | os.PathLike[str],
     model: codec.Codec,
     *,
@@ -155,12 +162,14 @@ def compress_file(
     overwrite: bool = False,
     advance: codec.Advance | None = None,
 ) -> Size:
-    """Compress a raster to a ``.sarc`` file.
+    """Compress a raster or a product to a ``.sarc`` file.
 
     Parameters
     ----------
-    source : path
-        Anything GDAL reads: intensity, amplitude DN or dB, any number of bands of one real dtype.
+    source : path, RasterReader or ProductReader
+        Anything GDAL reads: intensity, amplitude DN or dB, any number of bands of one real dtype. Or a Sentinel-1 GRD
+        product, a SAFE folder or its zip file, whose other files are kept byte for byte. Or one that is open already:
+        :func:`safe.open_source` opens one polarisation of a product.
     target : path
         The file to write; appears whole or not at all.
     model : Codec
@@ -181,8 +190,9 @@ def compress_file(
     InputError, FormatError, OutputError
         For unusable, damaged or ambiguous input, or an output that cannot be written.
     """
-    with io.open_raster(source) as raster:
-        layout = layout_of(raster, raster.info, quantity, str(source))
+    opened = safe.open_source(source) if isinstance(source, str | os.PathLike) else nullcontext(source)
+    with opened as raster:
+        layout = layout_of(raster, raster.info, quantity, raster.name)
         with atomic.output(target, overwrite=overwrite) as temporary:
             if goal is None:
                 with container.Writer(temporary) as writer:
@@ -206,6 +216,9 @@ def decompress_file(
 ) -> Size:
     """Restore a ``.sarc`` file, or the part of it that ``output`` names, to a GeoTIFF; mirrors :func:`compress_file`.
 
+    Where the name of ``target`` ends in ``.SAFE`` or ``.zip`` it is to be the whole product the file was made from:
+    see :func:`safe.create_product`.
+
     The quantity, dtype, nodata, invalid pixels, CRS, transform or GCPs, band names and tags are those of the source
     of the file. ``model`` is needed only for files made by a model that is not shipped. Speckle that is drawn anew is
     told of in the tag ``SARCODEC_SPECKLE``. Returns the size of the whole file.
@@ -220,15 +233,26 @@ def decompress_file(
         info = io.RasterInfo.from_dict(reader.header.raster)
         found = codec_for(reader, model, device=device, precision=precision)
         window, bands = output.window_of(info), output.bands_of(info)
-        part = info.cropped(window, bands)
-        if output.speckle:
-            part = replace(part, tags={**part.tags, "SARCODEC_SPECKLE": "rendered, not measured"})
-        # Overviews are means of power, so of amplitudes the root mean square.
-        resampling = "rms" if reader.header.quantity == radiometry.Quantity.DN else "average"
-        overviews = resampling if output.cog else None
-        with io.create_raster(target, part, overwrite=overwrite, overviews=overviews) as raster:
+        with _create(target, reader, info, output, overwrite) as raster:
             found.decompress(reader, raster, advance, speckle=output.speckle, window=window, bands=bands)
     return Size(Path(source).stat().st_size, info.count, info.height, info.width)
+
+
+def _create(
+    target: str | os.PathLike[str], reader: container.Reader, info: io.RasterInfo, output: Output, overwrite: bool
+) -> AbstractContextManager[codec.Sink]:
+    tags = {"SARCODEC_SPECKLE": "rendered, not measured"} if output.speckle else {}
+    if safe.is_product_target(target):
+        if output.window or output.bands or output.cog:
+            raise errors.InputError(
+                f"output {target}: a product is restored whole; leave out window, bands and cog, or name a .tif"
+            )
+        return safe.create_product(target, reader, tags=tags, overwrite=overwrite)
+    part = info.cropped(output.window_of(info), output.bands_of(info))
+    part = replace(part, tags={**part.tags, **tags})
+    # Overviews are means of power, so of amplitudes the root mean square.
+    resampling = "rms" if reader.header.quantity == radiometry.Quantity.DN else "average"
+    return io.create_raster(target, part, overwrite=overwrite, overviews=resampling if output.cog else None)
 
 
 def compress(

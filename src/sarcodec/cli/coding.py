@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def compress(
-    source: Annotated[str, typer.Argument(help="A raster: intensity, amplitude DN or dB.")],
+    source: Annotated[
+        str, typer.Argument(help="A raster (intensity, amplitude DN or dB), or a SAFE folder or zip file.")
+    ],
     target: Annotated[Path, typer.Argument(help="The .sarc file to write.")],
     quality: Annotated[
         float | None, typer.Option(help="1 (smallest) to 100 (best); 50 when nothing is asked for.")
@@ -31,6 +33,7 @@ def compress(
     speckle: Annotated[
         str, typer.Option(help="Record of lost speckle for decompress: auto (where much is lost), keep or drop.")
     ] = "auto",
+    polarisation: Annotated[str | None, typer.Option(help="The one to take of a SAFE product: VV, VH …")] = None,
     model: terminal.Model = None,
     quantity: terminal.QuantityName = None,
     step: Annotated[int | None, typer.Option(help="The model's own quantisation step.")] = None,
@@ -42,8 +45,8 @@ def compress(
     quiet: terminal.Quiet = False,
     as_json: terminal.AsJson = False,
 ) -> None:
-    """Compress a raster to a .sarc file: to a quality, a size, an error, or with a guaranteed error."""
-    from sarcodec import codec, container, io, radiometry, scene
+    """Compress a raster or SAFE product to a .sarc file: to a quality, size or error, or with a guaranteed error."""
+    from sarcodec import codec, container, radiometry, safe, scene
 
     asked = {
         "quality": quality,
@@ -55,21 +58,21 @@ def compress(
         "step": step,
     }
     found_step, goal = _goal({name: value for name, value in asked.items() if value is not None})
-    with io.open_raster(source) as raster:
+    with safe.open_source(source, polarisation) as raster:
         pixels = raster.info.count * raster.info.height * raster.info.width
-    with terminal.pixel_bar("compress", pixels, quiet or as_json or goal is not None) as advance:
-        size = scene.compress_file(
-            source,
-            target,
-            scene.open_codec(model, device=device, precision=precision),
-            quantity=radiometry.Quantity.parse(quantity) if quantity else None,
-            options=codec.Options(
-                found_step, tile, _choice("speckle", speckle, {"auto": None, "keep": True, "drop": False}), effort
-            ),
-            goal=goal,
-            overwrite=overwrite,
-            advance=advance,
-        )
+        with terminal.pixel_bar("compress", pixels, quiet or as_json or goal is not None) as advance:
+            size = scene.compress_file(
+                raster,
+                target,
+                scene.open_codec(model, device=device, precision=precision),
+                quantity=radiometry.Quantity.parse(quantity) if quantity else None,
+                options=codec.Options(
+                    found_step, tile, _choice("speckle", speckle, {"auto": None, "keep": True, "drop": False}), effort
+                ),
+                goal=goal,
+                overwrite=overwrite,
+                advance=advance,
+            )
     with container.Reader(target) as reader:
         header = reader.header
     terminal.print_size("compressed", target, size, as_json)
@@ -104,7 +107,7 @@ def _choice(name: str, value: str, allowed: dict[str, bool | None]) -> bool | No
 
 def decompress(
     source: Annotated[Path, typer.Argument(help="A .sarc file.")],
-    target: Annotated[Path, typer.Argument(help="The GeoTIFF to write.")],
+    target: Annotated[Path, typer.Argument(help="The GeoTIFF to write; or ….SAFE or ….zip for a whole product.")],
     window: Annotated[
         tuple[int, int, int, int] | None,
         typer.Option(
@@ -124,7 +127,7 @@ def decompress(
     quiet: terminal.Quiet = False,
     as_json: terminal.AsJson = False,
 ) -> None:
-    """Restore a .sarc file, or a window of it, to a GeoTIFF like the one it was made from."""
+    """Restore a .sarc file to a GeoTIFF or SAFE product like the one it was made from, or a window to a GeoTIFF."""
     from sarcodec import container, io, scene, tiling
     from sarcodec.output import Output
 

@@ -38,6 +38,7 @@ _MARKS = {"excellent": "✓✓ excellent", "good": "✓ good", "poor": "✗ poor
 _BYTES = {
     "symbols": "entropy-coded symbols: the image itself",
     "masks": "validity masks, lossless",
+    "product": "the product's other files, byte for byte",
     "header": "header: georeferencing, tags, model",
     "structure": "ZIP structure: names, checksums, index",
 }
@@ -148,6 +149,8 @@ def _cards(cards: list[tuple[str, str, str]]) -> str:
 def _byte_table(sizes: Mapping[str, int]) -> str:
     bar, rows = "", ""
     for kind, meaning in _BYTES.items():
+        if kind not in sizes:
+            continue
         share = 100 * sizes[kind] / sizes["total"]
         bar += f'<i class="{kind}" style="width: {share:.3f}%"></i>'
         rows += (

@@ -1,0 +1,370 @@
+"""Sentinel-1 products in SAFE: a folder or zip file as one raster, and back to a folder or zip file.
+
+What stands where in a product: Sentinel-1 Product Specification S1-RS-MDA-52-7441. The manifest lists the files by
+kind; a measurement, its annotation, ``calibration-…`` and ``noise-…`` share the stem of their names. Pixels are read
+and written by GDAL; of the XML only what it leaves out is parsed: which files are measurements, and the annotated
+polarisation and size.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy.typing as npt
+
+from sarcodec import atomic, container, errors, io, product, radiometry, sigma0, tiling, xmltext
+
+MANIFEST = "manifest.safe"
+MEASUREMENTS = "s1Level1MeasurementSchema"
+"""The manifest's ``repID`` of measurements."""
+
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+
+
+class Files:
+    """The files of a product in a folder or zip file: :attr:`name` of the product, :attr:`sizes` by path."""
+
+    def __init__(self, place: str | os.PathLike[str]) -> None:
+        path = Path(place)
+        self.place = path.parent if path.name == MANIFEST else path
+        self._zip: zipfile.ZipFile | None = None
+        try:
+            if self.place.is_dir():
+                self.name = self.place.resolve().name
+                self._root = ""
+                found = {file.relative_to(self.place).as_posix(): file for file in sorted(self.place.rglob("*"))}
+                self.sizes = {name: file.stat().st_size for name, file in found.items() if file.is_file()}
+            else:
+                self._zip = zipfile.ZipFile(self.place)
+                self.name, self._root, self.sizes = _in_zip(self._zip, self.place)
+        except FileNotFoundError as cause:
+            raise errors.FormatError(f"product {self.place}: there is no such file") from cause
+        except errors.SarcodecError:
+            self.close()
+            raise
+        except _DAMAGE as cause:
+            raise errors.FormatError(f"product {self.place}: cannot be opened, or is truncated ({cause})") from cause
+        if MANIFEST not in self.sizes:
+            self.close()
+            raise errors.FormatError(f"product {self.place}: has no {MANIFEST}; pass a whole SAFE folder or its zip")
+
+    def close(self) -> None:
+        """Close the zip file, where it is one."""
+        if self._zip is not None:
+            self._zip.close()
+
+    def read(self, path: str) -> bytes:
+        """Return a file of at most :data:`product.MAX_FILE_BYTES`; FormatError when it is missing or damaged."""
+        if path not in self.sizes:
+            raise errors.FormatError(f"product {self.place}: {path} is missing")
+        if self.sizes[path] > product.MAX_FILE_BYTES:
+            raise errors.FormatError(
+                f"product {self.place}: {path} has {self.sizes[path]:,} bytes, and the manifest does not call it a "
+                f"measurement; allowed are {product.MAX_FILE_BYTES:,}"
+            )
+        try:
+            if self._zip is not None:
+                return self._zip.read(self._root + path)
+            return (self.place / path).read_bytes()
+        except _DAMAGE as cause:
+            raise errors.FormatError(f"product {self.place}: {path} is damaged ({cause})") from cause
+
+    def raster(self, path: str) -> str:
+        """Return the name by which GDAL opens a file."""
+        if self._zip is not None:
+            return f"/vsizip/{{{self.place.resolve().as_posix()}}}/{self._root}{path}"
+        return str(self.place / path)
+
+
+def _in_zip(archive: zipfile.ZipFile, place: Path) -> tuple[str, str, dict[str, int]]:
+    """Return the product's name, the folder in the archive with a slash, and its files' sizes by path below it."""
+    entries = {entry.filename: entry.file_size for entry in archive.infolist() if not entry.is_dir()}
+    roots = [name.removesuffix(MANIFEST) for name in entries if PurePosixPath(name).name == MANIFEST]
+    roots = [root for root in roots if root.count("/") <= 1]
+    if len(roots) != 1:
+        held = f"{len(roots)} products; unpack it and pass one" if roots else f"no {MANIFEST}; pass a whole product"
+        raise errors.FormatError(f"product {place}: holds {held}")
+    (root,) = roots
+    files = {name.removeprefix(root): size for name, size in entries.items() if name.startswith(root)}
+    return root.rstrip("/") or place.stem, root, files
+
+
+@dataclass(frozen=True)
+class Band:
+    """A polarisation of a product: the path of its measurement and its annotated size in pixels."""
+
+    polarisation: str
+    path: str
+    height: int
+    width: int
+
+
+def bands(files: Files) -> list[Band]:
+    """Find the measurements that are there, in the order of their image numbers; FormatError when there are none."""
+    listed = _listed(files)
+    found = [path for path in listed if path in files.sizes]
+    if not found:
+        raise errors.FormatError(
+            f"product {files.place}: has none of the {len(listed)} measurement TIFFs that its manifest lists"
+        )
+    numbered = []
+    for path in found:
+        name = f"annotation/{PurePosixPath(path).stem}.xml"
+        root = xmltext.parse(files.read(name), name)
+        polarisation = xmltext.text(root, "adsHeader/polarisation", name)
+        size = "imageAnnotation/imageInformation/numberOf"
+        height, width = (xmltext.whole_number(root, size + what, name) for what in ("Lines", "Samples"))
+        numbered.append((xmltext.text(root, "adsHeader/imageNumber", name), Band(polarisation, path, height, width)))
+    ordered = [band for _, band in sorted(numbered, key=lambda pair: pair[0])]
+    if len({band.polarisation for band in ordered}) != len(ordered):
+        raise errors.FormatError(
+            f"product {files.place}: has several measurements of a polarisation, as complex (SLC) products do; "
+            "only detected products (GRD) can be compressed"
+        )
+    return ordered
+
+
+def _listed(files: Files) -> list[str]:
+    """Return the paths of the measurements that the manifest lists, whether they are there or not."""
+    manifest = xmltext.parse(files.read(MANIFEST), MANIFEST)
+    found = []
+    for entry in manifest.iter("dataObject"):
+        location = entry.find("byteStream/fileLocation")
+        if entry.get("repID") == MEASUREMENTS and location is not None:
+            found.append(location.get("href", "").removeprefix("./"))
+    return found
+
+
+def calibration(place: str | os.PathLike[str], polarisation: str) -> sigma0.Table:
+    """Return the calibration table of a polarisation of a product in a folder or zip file.
+
+    Raises
+    ------
+    InputError
+        When the product has no such polarisation.
+    FormatError
+        When the product or its calibration annotation is damaged or missing.
+    """
+    files = Files(place)
+    try:
+        band = _chosen(files, bands(files), polarisation)[0]
+        stem = PurePosixPath(band.path).stem
+        name = f"annotation/calibration/calibration-{stem}.xml"
+        return sigma0.Table.from_xml(files.read(name), name)
+    finally:
+        files.close()
+
+
+def _chosen(files: Files, found: list[Band], polarisation: str | None) -> list[Band]:
+    if polarisation is None:
+        return found
+    chosen = [band for band in found if band.polarisation == polarisation.upper()]
+    if not chosen:
+        raise errors.InputError(
+            f"polarisation: got {polarisation}; {files.place} has measurements of "
+            f"{' and '.join(band.polarisation for band in found)}"
+        )
+    return chosen
+
+
+class ProductReader:
+    """An open product: a raster of one band a polarisation, in DN, and all its other files.
+
+    :attr:`info` describes the raster: 0 is nodata where the measurements declare none, what else the first
+    measurement says holds for all. :attr:`product` has what the others say otherwise.
+    """
+
+    def __init__(self, files: Files, found: list[Band], rasters: list[io.RasterReader]) -> None:
+        self._files, self._rasters = files, rasters
+        self.name = str(files.place)
+        infos = [raster.info for raster in rasters]
+        declared = {info.nodata for info in infos}
+        self.info = replace(
+            infos[0],
+            count=len(infos),
+            nodata=infos[0].nodata if len(declared) == 1 and None not in declared else 0.0,
+            descriptions=tuple(band.polarisation for band in found),
+            units=(),
+            band_tags=(),
+        )
+        measurements = zip(found, infos, strict=True)
+        self.product = product.Product(
+            files.name, tuple(product.Measurement(band.path, _unlike(info, self.info)) for band, info in measurements)
+        )
+        listed = _listed(files)
+        self._paths = [path for path in files.sizes if path not in listed]
+        product.check_path(files.name)
+        product.check_files(self.product, {path: files.sizes[path] for path in self._paths}, len(found))
+        self.quantity = radiometry.Quantity.DN
+
+    def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
+        """Read a window of a band (0-based)."""
+        return self._rasters[band].read(0, window)
+
+    def sample(self, band: int) -> npt.NDArray[Any]:
+        """Read a thinned copy of a band (0-based)."""
+        return self._rasters[band].sample(0)
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Yield path and bytes of every file but the measurements."""
+        for path in self._paths:
+            yield path, self._files.read(path)
+
+
+def _unlike(info: io.RasterInfo, base: io.RasterInfo) -> dict[str, Any]:
+    """Return the entries of a measurement's description unlike those that :func:`measurement_info` starts with."""
+    own, known = info.to_dict(), _single(base).to_dict()
+    return {key: own.get(key) for key in sorted(own.keys() | known.keys()) if own.get(key) != known.get(key)}
+
+
+def _single(base: io.RasterInfo) -> io.RasterInfo:
+    return replace(base, count=1, descriptions=(), units=(), band_tags=())
+
+
+def measurement_info(base: io.RasterInfo, measurement: product.Measurement) -> io.RasterInfo:
+    """Describe a measurement's raster from the file's and its own; FormatError for another size or dtype."""
+    merged = _single(base).to_dict() | dict(measurement.raster)
+    info = io.RasterInfo.from_dict({key: value for key, value in merged.items() if value is not None})
+    if (info.count, info.height, info.width, info.dtype) != (1, base.height, base.width, base.dtype):
+        raise errors.FormatError(f"product: {measurement.path} is described in another size or type than its band")
+    return info
+
+
+def is_product(place: str | os.PathLike[str]) -> bool:
+    """Tell whether a path is to be read as a product: a zip file, a ``.SAFE`` folder, or one with a manifest."""
+    path = Path(place)
+    if path.name == MANIFEST or path.suffix.lower() in (".zip", ".safe"):
+        return not str(place).startswith("/vsi") and "://" not in str(place)
+    return path.is_dir() and (path / MANIFEST).is_file()
+
+
+@contextmanager
+def open_product(place: str | os.PathLike[str], polarisation: str | None = None) -> Iterator[ProductReader]:
+    """Open a product in a folder or zip file, all its polarisations or one.
+
+    Raises
+    ------
+    InputError
+        When the product has not the polarisation that is asked for.
+    FormatError
+        When the manifest, an annotation or all measurements are missing, a file is damaged or truncated, or a
+        measurement has not its annotated size or is not of uint16.
+    """
+    with ExitStack() as stack:
+        files = Files(place)
+        stack.callback(files.close)
+        found = _chosen(files, bands(files), polarisation)
+        rasters = []
+        for band in found:
+            raster = stack.enter_context(io.open_raster(files.raster(band.path)))
+            info = raster.info
+            if (info.count, info.dtype) != (1, "uint16"):
+                raise errors.FormatError(
+                    f"product {files.place}: {band.path} has {info.count} bands of {info.dtype}, not one of uint16"
+                )
+            if (info.height, info.width) != (band.height, band.width):
+                raise errors.FormatError(
+                    f"product {files.place}: {band.path} has {info.height}×{info.width} pixels; its annotation says "
+                    f"{band.height}×{band.width}"
+                )
+            rasters.append(raster)
+        if len({(band.height, band.width) for band in found}) != 1:
+            raise errors.FormatError(
+                f"product {files.place}: its polarisations differ in size; pass one of them (--polarisation)"
+            )
+        yield ProductReader(files, found, rasters)
+
+
+def open_source(
+    place: str | os.PathLike[str], polarisation: str | None = None
+) -> AbstractContextManager[io.RasterReader | ProductReader]:
+    """Open a product, or else any raster that GDAL reads; InputError for one polarisation of a raster."""
+    if is_product(place):
+        return open_product(place, polarisation)
+    if polarisation is not None and io.polarisation_from_text(Path(place).stem) != polarisation.upper():
+        raise errors.InputError(
+            f"polarisation: got {polarisation}; of {place} none is taken, for it is no SAFE folder or zip file"
+        )
+    return io.open_raster(place)
+
+
+def is_product_target(target: str | os.PathLike[str]) -> bool:
+    """Tell whether an output is to be a product: its name ends in ``.SAFE`` or ``.zip``."""
+    return Path(target).suffix.lower() in (".safe", ".zip")
+
+
+class _Bands:
+    """Writes band n to the n-th raster."""
+
+    def __init__(self, rasters: list[io.RasterWriter]) -> None:
+        self._rasters = rasters
+
+    def write(self, band: int, window: tiling.Window, pixels: npt.NDArray[Any]) -> None:
+        self._rasters[band].write(0, window, pixels)
+
+
+@contextmanager
+def create_product(
+    target: str | os.PathLike[str],
+    reader: container.Reader,
+    *,
+    tags: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> Iterator[_Bands]:
+    """Create the product that a ``.sarc`` file was made from: a folder ``….SAFE`` or a zip file.
+
+    Its files are those of the product byte for byte, its measurements what is written in the block, as uint16
+    GeoTIFFs with the GCPs and tags they had, and ``tags``. It appears under its name when the block ends without an
+    error. The manifest is kept as it is: sizes and checksums of measurements in it are those of the source.
+
+    Raises
+    ------
+    InputError, OutputError
+        As :func:`atomic.folder`; InputError also when the file holds no product.
+    """
+    record = reader.header.product
+    if record is None:
+        raise errors.InputError(
+            f"output {target}: {reader.name} was not made from a product and holds no files of one; pass the name of "
+            "a GeoTIFF"
+        )
+    base = io.RasterInfo.from_dict(reader.header.raster)
+    infos = [measurement_info(base, measurement) for measurement in record.measurements]
+    with _product_folder(Path(target), record.name, overwrite) as folder, ExitStack() as stack:
+        for path in reader.product_files():
+            data = reader.read(product.entry_name(path), product.MAX_FILE_BYTES)
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(data)
+        rasters = []
+        for measurement, info in zip(record.measurements, infos, strict=True):
+            (folder / measurement.path).parent.mkdir(parents=True, exist_ok=True)
+            own = replace(info, tags={**info.tags, **(tags or {})})
+            rasters.append(stack.enter_context(io.create_raster(folder / measurement.path, own)))
+        yield _Bands(rasters)
+
+
+@contextmanager
+def _product_folder(target: Path, name: str, overwrite: bool) -> Iterator[Path]:
+    """Yield a folder that becomes ``target``, packed where that is a zip file."""
+    if target.suffix.lower() != ".zip":
+        with atomic.folder(target, overwrite=overwrite, mark=MANIFEST) as folder:
+            yield folder
+        return
+    with (
+        atomic.output(target, overwrite=overwrite) as packed,
+        tempfile.TemporaryDirectory(prefix=f".{name[:32]}.", suffix=".part", dir=target.parent) as parent,
+    ):
+        folder = Path(parent) / name
+        folder.mkdir()
+        yield folder
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for file in sorted(folder.rglob("*")):
+                archive.write(file, file.relative_to(parent))
