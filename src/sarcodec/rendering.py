@@ -40,8 +40,8 @@ OFFSET_BLOCK: Final = 32
 MAX_SIDE: Final = 2**16 - 1
 
 _VERSION, _HEAD = 1, struct.Struct("<BHHBb")  # version, height, width, std_step, trim
-_OFFSET_STEP_DB, _TRIM_STEP_DB = 0.4, 0.01
-_MAX_LEVEL, _MAX_OFFSET, _STD_UNIT_DB, _STD_STEP = 127, 6, 1 / 1024, 160
+_OFFSET_STEP_DB, _TRIM_STEP_DB = 0.3, 0.01
+_MAX_LEVEL, _MAX_OFFSET, _STD_UNIT_DB, _STD_STEP = 127, 8, 1 / 1024, 160
 _GAINS = (0.90, 1.05)  # limits of the fine scale of the field: 0.9 dB of its spectrum
 _LOOKS = 1.5  # of the marginal: more skewed than the speckle, since what was kept of it is less so
 _SERIES_STEP, _SERIES_REACH = 1 / 32, 7
@@ -61,7 +61,7 @@ class LostSpeckle:
     std : tuple of int
         Standard deviation of the field per block of 64×64 pixels, row by row, in levels of 0 to 127.
     offsets : tuple of int
-        Correction of intensity per block of 32×32 pixels, row by row, in steps of 0.4 dB, within ±6.
+        Correction of intensity per block of 32×32 pixels, row by row, in steps of 0.3 dB, within ±8.
     trim : int
         Correction of intensity of the whole tile in steps of 0.01 dB, within ±127.
     series : tuple of int
