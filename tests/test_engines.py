@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tiny
-from sarcodec import codec, container, contexts, engines, errors, lapped, radiometry, scene
+from sarcodec import codec, container, contexts, engines, errors, lapped, radiometry, scene, tiling
 from sarcodec.lapped import BLOCK
 
 DB = radiometry.Quantity.DB
@@ -39,7 +39,7 @@ def round_trip(
     with container.Reader(bytes_io.BytesIO(data)) as reader:
         model.check(reader)
         model.decompress(reader, target)
-        grid = model.decode_grid(reader.header)
+        grid = tiling.TileGrid(*reader.header.shape[1:], reader.header.tile)
         names = [f"{t.row}.{t.column}" for t in grid if container.tile_name(0, t.row, t.column) in reader]
     return target.cube[0], names
 

@@ -5,6 +5,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ import rasterio
 
 import safe_product
 import tiny
-from sarcodec import codec, container, engines, errors, io, product, rate_control, safe, scene, sigma0
+from sarcodec import codec, container, engines, errors, io, product, rate_control, safe, scene, sigma0, tiling
+from sarcodec.output import Output
 from sarcodec.product import Measurement, Product
 
 MAX_ERROR_DB = 0.5
@@ -175,7 +177,7 @@ def test_rendered_speckle_is_named_in_every_measurement(made: Path, tmp_path: Pa
     model = tmp_path / "tiny.ckpt"
     model.write_bytes(tiny.lapped_bytes())
     scene.compress_file(made, tmp_path / "a.sarc", tiny.lapped_codec(), options=codec.Options(2048, speckle=True))
-    scene.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE", model=model, speckle=True)
+    scene.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE", model=model, output=Output(speckle=True))
     for pol in ("VV", "VH"):
         with rasterio.open(tmp_path / "b.SAFE" / f"measurement/{safe_product.stem(pol)}.tiff") as dataset:
             assert dataset.tags()["SARCODEC_SPECKLE"] == "rendered, not measured"
@@ -509,3 +511,12 @@ def test_real_product_opens_in_its_zip(data_dir: Path) -> None:
         assert raster.product.name.startswith("S1B_IW_GRDH") and raster.product.name.endswith(".SAFE")
     with pytest.raises(errors.InputError, match=r"got VH; .* measurements of VV$"), safe.open_product(place, "VH"):
         pass
+
+
+@pytest.mark.parametrize("part", [{"window": tiling.Window(0, 9, 0, 9)}, {"bands": ("VV",)}, {"cog": True}], ids=str)
+def test_a_part_is_no_product(made: Path, tmp_path: Path, part: dict[str, Any]) -> None:
+    scene.compress_file(made, tmp_path / "a.sarc", codec.Codec(scene.bounded_engine(1.0)))
+    with pytest.raises(errors.InputError, match="a product is restored whole; leave out window"):
+        scene.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE", output=Output(**part))
+    assert not (tmp_path / "b.SAFE").exists()
+    scene.decompress_file(tmp_path / "a.sarc", tmp_path / "b.tif", output=Output(**part))

@@ -54,6 +54,7 @@ import sys
 MISSING = {
     "av",
     "bjontegaard",
+    "dask",
     "imagecodecs",
     "matplotlib",
     "pandas",
@@ -61,6 +62,7 @@ MISSING = {
     "pytorch_msssim",
     "skimage",
     "tensorboard",
+    "xarray",
 }
 class Blocker:
     def find_spec(self, name, path=None, target=None):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -27,12 +27,9 @@ from sarcodec import (
     product,
     radiometry,
     rendering,
-    stored_tiles,
+    restoring,
     tiling,
 )
-
-CONVERT_PIXELS = 1 << 20
-"""Most pixels converted from dB at once; the conversion works in float64."""
 
 DEFAULT_STEP = 1792
 """Step index of the lapped codec when none is asked for: 2 dB, an error of some 0.7 dB."""
@@ -41,7 +38,6 @@ MAX_EFFORT = 4
 SEED = 1
 """Of rendered speckle; a file records it."""
 
-FloatArray = npt.NDArray[np.float32]
 Advance = Callable[[int], None]
 
 
@@ -210,72 +206,62 @@ class Codec:
         )
 
     def decompress(
-        self, reader: container.Reader, sink: Sink, advance: Advance | None = None, *, speckle: bool = False
+        self,
+        reader: container.Reader,
+        sink: Sink,
+        advance: Advance | None = None,
+        *,
+        speckle: bool = False,
+        window: tiling.Window | None = None,
+        bands: Sequence[int] | None = None,
     ) -> None:
         """Restore every band into ``sink``, in the quantity and dtype of the source; invalid pixels exactly.
 
         Memory is bounded by a row of tiles. ``advance`` is called with the pixels of every strip that is written.
-        ``speckle`` renders what was lost of it: see :mod:`sarcodec.rendering`. Raises FormatError when the file is
-        damaged, InputError to render speckle of a file that has no record of it.
+        ``speckle`` renders what was lost of it: see :mod:`sarcodec.rendering`. Of a ``window`` and of ``bands``
+        (0-based) only what is asked for is decoded, and the sink counts pixels and bands from 0 there.
+
+        Raises FormatError when the file is damaged, InputError for a window or band that is not in the image, or to
+        render speckle of a file that has no record of it.
         """
-        bands, _, width = reader.header.shape
-        for band in range(bands):
-            for top, pixels in self.restore_rows(reader, band, speckle=speckle):
-                sink.write(band, tiling.Window(top, top + len(pixels), 0, width), pixels)
+        count, height, width = reader.header.shape
+        window = window or tiling.Window(0, height, 0, width)
+        for place, band in enumerate(range(count) if bands is None else bands):
+            for top, pixels in self.restore_rows(reader, band, window, speckle=speckle):
+                first = top - window.top
+                sink.write(place, tiling.Window(first, first + len(pixels), 0, window.shape[1]), pixels)
                 if advance:
                     advance(pixels.size)
 
+    def restore_window(
+        self, reader: container.Reader, band: int, window: tiling.Window, *, speckle: bool = False
+    ) -> npt.NDArray[Any]:
+        """Restore a window of a band (0-based): the same pixels as of the whole band, from the tiles that it takes.
+
+        Returns pixels (h, w) in the dtype of the source; raises as :meth:`decompress`.
+        """
+        return np.concatenate([pixels for _, pixels in self.restore_rows(reader, band, window, speckle=speckle)])
+
     def restore_rows(
-        self, reader: container.Reader, band: int, *, speckle: bool = False
+        self,
+        reader: container.Reader,
+        band: int,
+        window: tiling.Window | None = None,
+        *,
+        speckle: bool = False,
     ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """Restore a band strip by strip: yields the first row and the pixels (rows, W) in the source's dtype."""
+        """Restore a band or a window of it strip by strip: yields the first row, and pixels in the source's dtype."""
+        bands, height, width = reader.header.shape
+        window = window or tiling.Window(0, height, 0, width)
+        window.check(height, width)
+        if not 0 <= band < bands:
+            raise errors.InputError(f"band: got {band}; the file has {bands}, pass 0 to {bands - 1}")
         if speckle and reader.header.seed is None:
             raise errors.InputError(
                 f"speckle: {reader.name} has no record of lost speckle, for little was lost or none was asked for; "
                 "compress it with --speckle keep, or leave this out"
             )
-        raster = reader.header.raster
-        quantity = radiometry.Quantity.parse(reader.header.quantity)
-        nodata = float(raster["nodata"]) if "nodata" in raster else None
-        mask_rows = stored_tiles.MaskRows(reader, band)
-        for top, db in self._decoded_rows(reader, band, speckle):
-            rows = max(CONVERT_PIXELS // db.shape[1], 1)
-            for first in range(0, len(db), rows):
-                part = db[first : first + rows]
-                pixels = radiometry.from_db(part, quantity, raster["dtype"], nodata)
-                codes = mask_rows.rows(top + first, top + first + len(part))
-                for code in np.unique(codes[codes != radiometry.Fill.VALID]):
-                    pixels[codes == code] = radiometry.fill_value(int(code), pixels.dtype, nodata)
-                yield top + first, pixels
-
-    def _decoded_rows(self, reader: container.Reader, band: int, speckle: bool) -> Iterator[tuple[int, FloatArray]]:
-        """Decode a band to dB, blending windows over the borders of tiles; yields finished rows."""
-        grid = self.decode_grid(reader.header)
-        record, step = reader.header.bands[band], reader.header.step
-        top, pending = 0, np.zeros((0, grid.width), np.float32)
-        with stored_tiles.LatentTiles(reader, band, self.engine) as latents:
-            for row in range(grid.rows):
-                latents.ahead(row)
-                latents.ahead(row + 1)
-                bottom = grid.at(row, 0).blend.bottom
-                pending = np.concatenate([pending, np.zeros((bottom - top - len(pending), grid.width), np.float32)])
-                strip = tiling.Window(top, bottom, 0, grid.width)
-                for tile in grid.row_tiles(row):
-                    decoded = self.engine.decode_window(latents.window(tile.outer), record, step)
-                    db = decoded[tile.blend.inside(tile.outer)]
-                    if speckle:
-                        db = _with_speckle(reader, band, tile, db)
-                    pending[tile.blend.inside(strip)] += grid.weights(tile) * db
-                final = grid.at(row + 1, 0).blend.top if row + 1 < grid.rows else grid.height
-                yield top, pending[: final - top]
-                top, pending = final, pending[final - top :]
-                latents.forget_rows_before(row)
-
-    def decode_grid(self, header: container.Header) -> tiling.TileGrid:
-        """Return the grid of overlapping windows in which a file is decoded."""
-        _, height, width = header.shape
-        ramp = min(self.engine.ramp, header.tile // 2 // header.stride * header.stride)
-        return tiling.TileGrid(height, width, header.tile, ramp=ramp, margin=self.engine.margin)
+        return restoring.strips(reader, band, self.engine, window, speckle=speckle)
 
     def check(self, reader: container.Reader) -> None:
         """Raise FormatError when this is not the model that made the file, or it has not all that it says it has.
@@ -300,8 +286,9 @@ class Codec:
             radiometry.Quantity.parse(header.quantity)
         except errors.InputError as cause:
             raise errors.FormatError(f"header: {cause}") from cause
-        grid = self.decode_grid(header)
-        for band in range(header.shape[0]):
+        bands, height, width = header.shape
+        grid = tiling.TileGrid(height, width, header.tile)
+        for band in range(bands):
             for tile in grid:
                 place = band, tile.row, tile.column
                 if container.tile_name(*place) not in reader and container.mask_name(*place) not in reader:
@@ -349,20 +336,6 @@ def _write(writer: container.Writer, band: int, coded: _CodedTile, advance: Adva
         height, width = coded.tile.core.shape
         advance(height * width)
     return coded
-
-
-def _with_speckle(reader: container.Reader, band: int, tile: tiling.Tile, db: FloatArray) -> FloatArray:
-    """Render the speckle that a tile lost; a tile without valid pixels has no record and stays as it is."""
-    name = container.tile_name(band, tile.row, tile.column)
-    if name not in reader:
-        return db
-    _, record = container.split_tile(reader.read(name, stored_tiles.entry_limit(reader.header)), reader.header)
-    if not record:
-        return db
-    lost = rendering.LostSpeckle.from_bytes(record)
-    if (lost.height, lost.width) != db.shape:
-        raise errors.FormatError(f"{reader.name}: entry {name} has a record of another size; it was altered")
-    return rendering.render(db, lost, seed=reader.header.seed or 0, top=tile.core.top, left=tile.core.left)
 
 
 def _check_tile(tile: int, stride: int, layout: Layout) -> None:

@@ -298,6 +298,10 @@ class Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; nothing can be read from it any more."""
         self._zip.close()
 
     def _read_header(self) -> Header:

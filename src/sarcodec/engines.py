@@ -87,6 +87,9 @@ class Engine(Protocol):
         Half width in pixels of the cosine ramp between decoded windows; 0 where they meet exactly.
     workers : int
         Tiles to code at once: 1 where a single one keeps all threads busy.
+    whole : bool
+        Whether a part of a tile is to be had only by decoding its whole window; else the part with its margin gives
+        the same pixels.
     """
 
     version: int
@@ -98,6 +101,7 @@ class Engine(Protocol):
     reach: int
     ramp: int
     workers: int
+    whole: bool
 
     def check_step(self, step: int) -> None:
         """Raise InputError for a step that the engine cannot code with."""
@@ -133,9 +137,13 @@ class Engine(Protocol):
 
 
 class AutoencoderEngine:
-    """An autoencoder with its calibrated entropy tables."""
+    """An autoencoder with its calibrated entropy tables.
 
-    version, reach = 1, 0
+    Its windows are decoded whole: some of these models pool over them, and the convolutions of all round otherwise in
+    a window of another size.
+    """
+
+    version, reach, whole = 1, 0, True
 
     def __init__(self, model: checkpoint.Checkpoint, device: str, precision: str) -> None:
         self.model = model
@@ -197,7 +205,7 @@ class LappedEngine:
 
     version, architecture = 2, "lapped"
     stride, channels = lapped.BLOCK, lapped.BLOCK**2
-    margin, reach, ramp = lapped.BLOCK, lapped.REACH, 0
+    margin, reach, ramp, whole = lapped.BLOCK, lapped.REACH, 0, False
 
     def __init__(self, model: lapped_model.LappedModel, device: str, precision: str) -> None:
         if precision not in ("auto", "float32", "bfloat16"):
@@ -267,7 +275,7 @@ class BoundedEngine:
     """Every pixel within ``max_error_db`` of what it was; needs no model."""
 
     version, architecture, identity = 2, "bounded", "0" * 16
-    stride, channels, margin, reach, ramp = 1, 1, 0, 0, 0
+    stride, channels, margin, reach, ramp, whole = 1, 1, 0, 0, 0, False
 
     def __init__(self, max_error_db: float) -> None:
         if not 0.001 <= max_error_db <= 100:

@@ -6,11 +6,11 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,9 @@ import rasterio
 import rasterio.control
 import rasterio.crs
 import rasterio.errors
+import rasterio.shutil
 import rasterio.windows
+from rasterio._err import CPLE_BaseError
 from rasterio.dtypes import in_dtype_range
 from rasterio.enums import ColorInterp
 
@@ -30,6 +32,8 @@ SAMPLE_SIDE = 1024
 
 CACHE_BYTES = 64 << 20
 """GDAL's block cache while a raster is open; its default is a share of the machine's memory."""
+
+Item = TypeVar("Item")
 
 _REAL_DTYPE = re.compile(r"[<>=|]?(u?int(8|16|32|64)|float(16|32|64|128)|[iuf](1|2|4|8|16))")
 
@@ -98,10 +102,47 @@ class RasterInfo:
         tag = self.band_tags[band].get("POLARISATION", "") if band < len(self.band_tags) else ""
         return polarisation_from_text(f"{text or ''} {tag}")
 
+    def find_band(self, name: str) -> int:
+        """Find the band (0-based) of a polarisation or description; InputError lists what there is."""
+        said = [self.descriptions[band] if band < len(self.descriptions) else None for band in range(self.count)]
+        known = [(text or "", self.polarisation(band)) for band, text in enumerate(said)]
+        found = [band for band, names in enumerate(known) if name.upper() in map(str.upper, names) and name]
+        if len(found) != 1:
+            there = ", ".join(text or p or f"band {band} without a name" for band, (text, p) in enumerate(known, 1))
+            fault = f"{len(found)} bands are called so" if found else "there is no such band"
+            raise errors.InputError(f"polarisation: got {name!r}, but {fault}; the file has {there}")
+        return found[0]
+
+    def cropped(self, window: tiling.Window, bands: Sequence[int]) -> RasterInfo:
+        """Describe a window of some bands (0-based) as a raster of its own."""
+        window.check(self.height, self.width)
+        transform = self.transform
+        if transform is not None:
+            a, b, c, d, e, f = transform
+            c, f = c + a * window.left + b * window.top, f + d * window.left + e * window.top
+            transform = (a, b, c, d, e, f)
+        height, width = window.shape
+        gcps = tuple((float(row) - window.top, float(col) - window.left, *rest) for row, col, *rest in self.gcps)
+        return replace(
+            self,
+            count=len(bands),
+            height=height,
+            width=width,
+            transform=transform,
+            gcps=gcps,
+            descriptions=_picked(self.descriptions, bands),
+            units=_picked(self.units, bands),
+            band_tags=_picked(self.band_tags, bands),
+        )
+
     def unit_text(self) -> str:
         """Return all that the file says of its units, for :func:`radiometry.detect_quantity`."""
         named = [value for key, value in self.tags.items() if key.upper() in ("UNITS", "UNIT", "SARCODEC_QUANTITY")]
         return " ".join([*named, *(unit for unit in self.units if unit)])
+
+
+def _picked(values: tuple[Item, ...], bands: Sequence[int]) -> tuple[Item, ...]:
+    return tuple(values[band] for band in bands if band < len(values))
 
 
 def polarisation_from_text(text: str) -> str:
@@ -179,11 +220,12 @@ class RasterWriter:
 
 @contextmanager
 def create_raster(
-    path: str | os.PathLike[str], info: RasterInfo, *, overwrite: bool = False
+    path: str | os.PathLike[str], info: RasterInfo, *, overwrite: bool = False, overviews: str | None = None
 ) -> Iterator[RasterWriter]:
     """Create a GeoTIFF described by ``info``; it appears under its name when the block ends without an error.
 
-    BigTIFF when it may pass 4 GiB; tiled from 1024 pixels on; one band after the other.
+    BigTIFF when it may pass 4 GiB; tiled from 1024 pixels on; one band after the other. With ``overviews``, the name
+    of a resampling of GDAL's, it is a Cloud Optimized GeoTIFF, deflated, copied from a plain one beside it.
 
     Raises
     ------
@@ -191,12 +233,19 @@ def create_raster(
         As :func:`atomic.output`; InputError also when ``info`` cannot be written as a GeoTIFF.
     """
     with atomic.output(path, overwrite=overwrite) as temporary:
+        plain = temporary if overviews is None else temporary.with_suffix(".plain.tif")
         try:
-            with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), _create(temporary, info) as dataset:
+            with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), _create(plain, info) as dataset:
                 yield RasterWriter(dataset)
-            _check_written(temporary)
+            _check_written(plain)
+            if overviews is not None:
+                _optimise(plain, temporary, overviews)
+                _check_written(temporary)
         except rasterio.errors.RasterioError as cause:
             raise OSError(str(cause)) from cause
+        finally:
+            if plain != temporary:
+                plain.unlink(missing_ok=True)
 
 
 def _create(path: Path, info: RasterInfo) -> rasterio.io.DatasetWriter:
@@ -227,6 +276,16 @@ def _create(path: Path, info: RasterInfo) -> rasterio.io.DatasetWriter:
     except (TypeError, ValueError, KeyError) as cause:
         raise errors.InputError(f"raster: its description cannot be written as a GeoTIFF ({cause})") from cause
     return dataset
+
+
+def _optimise(plain: Path, target: Path, overviews: str) -> None:
+    """Copy a GeoTIFF to a Cloud Optimized one."""
+    options = {"compress": "deflate", "predictor": "yes", "bigtiff": "if_safer", "num_threads": "all_cpus"}
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+        try:
+            rasterio.shutil.copy(plain, target, driver="COG", overview_resampling=overviews, **options)
+        except CPLE_BaseError as cause:  # which rasterio lets through here
+            raise OSError(str(cause)) from cause
 
 
 def _open(path: str | os.PathLike[str], mode: str = "r", **profile: Any) -> Any:

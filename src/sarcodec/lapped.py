@@ -48,12 +48,17 @@ def analyse(pixels: FloatArray) -> FloatArray:
 
 
 def synthesise(coefficients: FloatArray) -> FloatArray:
-    """Undo :func:`analyse`: coefficients (BLOCK, BLOCK, h, w) to float32 pixels (h·BLOCK, w·BLOCK)."""
+    """Undo :func:`analyse`: coefficients (BLOCK, BLOCK, h, w) to float32 pixels (h·BLOCK, w·BLOCK).
+
+    A pixel is the same to the last bit whatever else is synthesised with it, as long as the blocks on all sides of
+    its own are: every matrix product is of BLOCK×BLOCK matrices, for the order of sums in a product depends on its
+    size.
+    """
     rows, columns = coefficients.shape[2:]
     cosine = _cosines()
-    blocks = np.ascontiguousarray(coefficients.transpose(2, 0, 3, 1))
-    horizontal = (blocks @ cosine).reshape(rows, BLOCK, columns * BLOCK)
-    filtered = (cosine.T @ horizontal).reshape(rows * BLOCK, columns * BLOCK)
+    blocks = np.ascontiguousarray(coefficients.transpose(2, 3, 0, 1))
+    filtered = cosine.T @ (blocks @ cosine)
+    filtered = filtered.transpose(0, 2, 1, 3).reshape(rows * BLOCK, columns * BLOCK)
     return np.ascontiguousarray(_mix(_mix(filtered.T, _prefilter().T).T, _prefilter().T))
 
 
@@ -96,8 +101,8 @@ def _mix(pixels: FloatArray, matrix: FloatArray) -> FloatArray:
     borders = pixels.shape[0] // BLOCK - 1
     mixed = np.array(pixels, dtype=np.float32, order="C")
     if borders > 0:
-        inner = mixed[REACH:-REACH].reshape(borders, 2 * REACH, -1)
-        mixed[REACH:-REACH] = (matrix @ inner).reshape(borders * 2 * REACH, -1)
+        squares = mixed[REACH:-REACH].reshape(borders, 2 * REACH, -1, BLOCK).transpose(0, 2, 1, 3)
+        squares[...] = matrix @ squares
     return mixed
 
 

@@ -28,6 +28,7 @@ from sarcodec import (
     safe,
     tiling,
 )
+from sarcodec.output import Output
 
 DEFAULT_MODEL = "lapped64"
 MODEL_SUFFIX = ".ckpt"
@@ -206,46 +207,52 @@ def decompress_file(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     *,
+    output: Output | None = None,
     model: str | os.PathLike[str] | None = None,
     device: str = "cpu",
     precision: str = "auto",
     overwrite: bool = False,
     advance: codec.Advance | None = None,
-    speckle: bool = False,
 ) -> Size:
-    """Restore a ``.sarc`` file to a GeoTIFF, or a product: the mirror of :func:`compress_file`.
+    """Restore a ``.sarc`` file, or the part of it that ``output`` names, to a GeoTIFF; mirrors :func:`compress_file`.
 
     Where the name of ``target`` ends in ``.SAFE`` or ``.zip`` it is to be the whole product the file was made from:
     see :func:`safe.create_product`.
 
     The quantity, dtype, nodata, invalid pixels, CRS, transform or GCPs, band names and tags are those of the source
-    of the file. ``model`` is needed only for files made by a model that is not shipped. ``speckle`` draws lost
-    speckle anew (see :mod:`sarcodec.rendering`), and says so in the tag ``SARCODEC_SPECKLE``.
+    of the file. ``model`` is needed only for files made by a model that is not shipped. Speckle that is drawn anew is
+    told of in the tag ``SARCODEC_SPECKLE``. Returns the size of the whole file.
 
     Raises
     ------
     FormatError, ModelMissing, InputError, OutputError
-        For a damaged file, an unknown model, or an output that cannot be written.
+        For a damaged file, an unknown model, a part that is not there, or an output that cannot be written.
     """
+    output = output or Output()
     with container.Reader(source) as reader:
         info = io.RasterInfo.from_dict(reader.header.raster)
         found = codec_for(reader, model, device=device, precision=precision)
-        tags = {"SARCODEC_SPECKLE": "rendered, not measured"} if speckle else {}
-        with _create(target, reader, replace(info, tags={**info.tags, **tags}), tags, overwrite) as raster:
-            found.decompress(reader, raster, advance, speckle=speckle)
+        window, bands = output.window_of(info), output.bands_of(info)
+        with _create(target, reader, info, output, overwrite) as raster:
+            found.decompress(reader, raster, advance, speckle=output.speckle, window=window, bands=bands)
     return Size(Path(source).stat().st_size, info.count, info.height, info.width)
 
 
 def _create(
-    target: str | os.PathLike[str],
-    reader: container.Reader,
-    info: io.RasterInfo,
-    tags: dict[str, str],
-    overwrite: bool,
+    target: str | os.PathLike[str], reader: container.Reader, info: io.RasterInfo, output: Output, overwrite: bool
 ) -> AbstractContextManager[codec.Sink]:
+    tags = {"SARCODEC_SPECKLE": "rendered, not measured"} if output.speckle else {}
     if safe.is_product_target(target):
+        if output.window or output.bands or output.cog:
+            raise errors.InputError(
+                f"output {target}: a product is restored whole; leave out window, bands and cog, or name a .tif"
+            )
         return safe.create_product(target, reader, tags=tags, overwrite=overwrite)
-    return io.create_raster(target, info, overwrite=overwrite)
+    part = info.cropped(output.window_of(info), output.bands_of(info))
+    part = replace(part, tags={**part.tags, **tags})
+    # Overviews are means of power, so of amplitudes the root mean square.
+    resampling = "rms" if reader.header.quantity == radiometry.Quantity.DN else "average"
+    return io.create_raster(target, part, overwrite=overwrite, overviews=resampling if output.cog else None)
 
 
 def compress(

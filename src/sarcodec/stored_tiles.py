@@ -44,12 +44,15 @@ class LatentTiles:
         0-based.
     engine : Engine
         Decodes tiles; as many at once as it says.
+    needed : Window
+        All that will be asked for; tiles elsewhere are not decoded ahead.
     """
 
-    def __init__(self, reader: container.Reader, band: int, engine: engines.Engine) -> None:
+    def __init__(self, reader: container.Reader, band: int, engine: engines.Engine, needed: tiling.Window) -> None:
         self._reader, self._band, self._engine = reader, band, engine
         _, height, width = reader.header.shape
         self._grid = tiling.TileGrid(height, width, reader.header.tile)
+        self._rows, self._columns = self._grid.rows_of(needed), self._grid.columns_of(needed)
         self._pool = futures.ThreadPoolExecutor(engine.workers)
         self._cache: dict[tuple[int, int], futures.Future[FloatArray]] = {}
 
@@ -60,27 +63,21 @@ class LatentTiles:
         self._pool.shutdown(cancel_futures=True)
 
     def ahead(self, row: int) -> None:
-        """Begin to decode the tiles of a row of the grid, if there is such a row."""
-        if 0 <= row < self._grid.rows:
-            for column in range(self._grid.columns):
+        """Begin to decode the tiles of a row of the grid that are needed, if there are any."""
+        if row in self._rows:
+            for column in self._columns:
                 self._begin(row, column)
 
     def window(self, window: tiling.Window) -> FloatArray:
         """Return the latents (C, h, w) of a window whose top and left are multiples of the stride."""
-        stride, tile = self._reader.header.stride, self._reader.header.tile
+        stride = self._reader.header.stride
         place = window.divided(stride)
         latent = np.zeros((self._engine.channels, *place.shape), np.float32)
-        for row in range(window.top // tile, -(-window.bottom // tile)):
-            for column in range(window.left // tile, -(-window.right // tile)):
+        for row in self._grid.rows_of(window):
+            for column in self._grid.columns_of(window):
                 block = self._begin(row, column).result()
-                top, left = row * tile // stride, column * tile // stride
-                whole = tiling.Window(top, top + block.shape[1], left, left + block.shape[2])
-                shared = tiling.Window(
-                    max(whole.top, place.top),
-                    min(whole.bottom, place.bottom),
-                    max(whole.left, place.left),
-                    min(whole.right, place.right),
-                )
+                whole = self._grid.at(row, column).core.divided(stride)
+                shared = whole.shared(place)
                 latent[(slice(None), *shared.inside(place))] = block[(slice(None), *shared.inside(whole))]
         return latent
 
@@ -104,10 +101,10 @@ class LatentTiles:
 
 
 class MaskRows:
-    """Validity codes of a band, read in rows."""
+    """Validity codes of the columns of ``window`` of a band, read in rows."""
 
-    def __init__(self, reader: container.Reader, band: int) -> None:
-        self._reader, self._band = reader, band
+    def __init__(self, reader: container.Reader, band: int, window: tiling.Window) -> None:
+        self._reader, self._band, self._window = reader, band, window
         _, height, width = reader.header.shape
         self._grid = tiling.TileGrid(height, width, reader.header.tile)
         self._row, self._codes = -1, np.zeros((0, 0), np.uint8)
@@ -126,12 +123,16 @@ class MaskRows:
     def _tile_row(self, row: int) -> npt.NDArray[np.uint8]:
         if row != self._row:
             blocks = []
-            for tile in self._grid.row_tiles(row):
-                name = container.mask_name(self._band, row, tile.column)
+            columns = self._grid.columns_of(self._window)
+            for column in columns:
+                shape = self._grid.at(row, column).core.shape
+                name = container.mask_name(self._band, row, column)
                 if name in self._reader:
                     data = self._reader.read(name, masks.mask_limit(self._grid.tile))
-                    blocks.append(masks.unpack_mask(data, tile.core.shape))
+                    blocks.append(masks.unpack_mask(data, shape))
                 else:
-                    blocks.append(np.zeros(tile.core.shape, np.uint8))
-            self._row, self._codes = row, np.concatenate(blocks, axis=1)
+                    blocks.append(np.zeros(shape, np.uint8))
+            first = columns.start * self._grid.tile
+            inside = slice(self._window.left - first, self._window.right - first)
+            self._row, self._codes = row, np.concatenate(blocks, axis=1)[:, inside]
         return self._codes

@@ -26,6 +26,11 @@ class Window:
     left: int
     right: int
 
+    @classmethod
+    def at(cls, top: int, left: int, height: int, width: int) -> Window:
+        """Return the window of ``height`` × ``width`` pixels whose first is in row ``top``, column ``left``."""
+        return cls(top, top + height, left, left + width)
+
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
@@ -51,6 +56,28 @@ class Window:
             max(self.left - pixels, 0),
             min(self.right + pixels, width),
         )
+
+    def shared(self, other: Window) -> Window:
+        """Return what lies in both windows; they must overlap."""
+        return Window(
+            max(self.top, other.top),
+            min(self.bottom, other.bottom),
+            max(self.left, other.left),
+            min(self.right, other.right),
+        )
+
+    def aligned(self, stride: int) -> Window:
+        """Widen to multiples of ``stride``."""
+        place = self.divided(stride)
+        return Window(place.top * stride, place.bottom * stride, place.left * stride, place.right * stride)
+
+    def check(self, height: int, width: int) -> None:
+        """Raise InputError unless the window holds a pixel and lies in an image of ``height`` × ``width``."""
+        if not (0 <= self.top < self.bottom <= height and 0 <= self.left < self.right <= width):
+            raise errors.InputError(
+                f"window: got rows {self.top} to {self.bottom} and columns {self.left} to {self.right}, the ends not "
+                f"included; pass at least one of each, inside the image of {height} rows and {width} columns"
+            )
 
     def divided(self, stride: int) -> Window:
         """Return the window in units of ``stride`` pixels; its borders must be multiples, but for the last ones."""
@@ -134,6 +161,17 @@ class TileGrid:
     def row_tiles(self, row: int) -> Iterator[Tile]:
         """Return the tiles of one grid row, left to right."""
         return (self.at(row, column) for column in range(self.columns))
+
+    def rows_of(self, window: Window) -> range:
+        """Rows of the tiles whose blend windows a window overlaps."""
+        return self._touched(window.top, window.bottom, self.rows)
+
+    def columns_of(self, window: Window) -> range:
+        """Columns of the tiles whose blend windows a window overlaps."""
+        return self._touched(window.left, window.right, self.columns)
+
+    def _touched(self, start: int, stop: int, count: int) -> range:
+        return range(max((start - self.ramp) // self.tile, 0), min(-(-(stop + self.ramp) // self.tile), count))
 
     def __iter__(self) -> Iterator[Tile]:
         """Iterate over all tiles, row by row."""

@@ -108,6 +108,15 @@ def _choice(name: str, value: str, allowed: dict[str, bool | None]) -> bool | No
 def decompress(
     source: Annotated[Path, typer.Argument(help="A .sarc file.")],
     target: Annotated[Path, typer.Argument(help="The GeoTIFF to write; or ….SAFE or ….zip for a whole product.")],
+    window: Annotated[
+        tuple[int, int, int, int] | None,
+        typer.Option(
+            metavar="COLUMN ROW WIDTH HEIGHT",
+            help="Only this window, read from the tiles that it takes; in pixels, as gdal_translate -srcwin.",
+        ),
+    ] = None,
+    polarisation: Annotated[str | None, typer.Option(help="Only this band, by polarisation or name: VV.")] = None,
+    cog: Annotated[bool, typer.Option("--cog", help="Write a Cloud Optimized GeoTIFF, with overviews.")] = False,
     speckle: Annotated[
         str, typer.Option(help="coded: pixels as coded; restore: draw lost speckle anew, a rendering, never data.")
     ] = "coded",
@@ -118,22 +127,30 @@ def decompress(
     quiet: terminal.Quiet = False,
     as_json: terminal.AsJson = False,
 ) -> None:
-    """Restore a .sarc file to a GeoTIFF or SAFE product like the one it was made from."""
-    from sarcodec import container, scene
+    """Restore a .sarc file to a GeoTIFF or SAFE product like the one it was made from, or a window to a GeoTIFF."""
+    from sarcodec import container, io, scene, tiling
+    from sarcodec.output import Output
 
-    rendered = bool(_choice("speckle", speckle, {"coded": False, "restore": True}))
+    output = Output(
+        None if window is None else tiling.Window.at(window[1], window[0], window[3], window[2]),
+        None if polarisation is None else (polarisation,),
+        bool(_choice("speckle", speckle, {"coded": False, "restore": True})),
+        cog,
+    )
     with container.Reader(source) as reader:
-        bands, height, width = reader.header.shape
-    with terminal.pixel_bar("decompress", bands * height * width, quiet or as_json) as advance:
+        raster = io.RasterInfo.from_dict(reader.header.raster)
+    height, width = output.window_of(raster).shape
+    pixels = len(output.bands_of(raster)) * height * width
+    with terminal.pixel_bar("decompress", pixels, quiet or as_json) as advance:
         size = scene.decompress_file(
             source,
             target,
+            output=output,
             model=model,
             device=device,
             precision=precision,
             overwrite=overwrite,
             advance=advance,
-            speckle=rendered,
         )
     terminal.print_size("restored from", target, size, as_json)
 

@@ -1,0 +1,1 @@
+"""Ways into other programs, loaded by them alone."""

@@ -1,0 +1,228 @@
+"""``xarray.open_dataset("scene.sarc")``: lazy variables, of which only the tiles that are touched are decoded.
+
+xarray loads this module when it looks for engines; torch and GDAL are loaded when a file is opened or read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sarcodec import errors, tiling
+
+try:
+    import xarray
+    from xarray.backends import BackendArray, BackendEntrypoint, CachingFileManager
+    from xarray.core import indexing
+except ImportError as cause:
+    raise errors.MissingExtra("xarray", "xarray") from cause
+
+if TYPE_CHECKING:
+    from sarcodec import codec, container, io
+
+CHUNK = 4096
+"""Side in pixels of the chunks to prefer, as far as tiles allow: a chunk takes tiles around it too, for context."""
+
+UNITS = {"intensity": "1", "dn": "1", "db": "dB"}
+
+
+class SarcBackend(BackendEntrypoint):
+    """The engine ``sarcodec`` of xarray."""
+
+    description = "Open .sarc files of compressed SAR backscatter"
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Tell whether this is the path of a ``.sarc`` file."""
+        return isinstance(filename_or_obj, str | os.PathLike) and Path(filename_or_obj).suffix.lower() == ".sarc"
+
+    def open_dataset(  # type: ignore[override]
+        self,
+        filename_or_obj: str | os.PathLike[str],
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        mask_and_scale: bool = True,
+        model: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
+        precision: str = "auto",
+        speckle: bool = False,
+    ) -> xarray.Dataset:
+        """Open a ``.sarc`` file; pixels are decoded when they are asked for.
+
+        Parameters
+        ----------
+        filename_or_obj : path
+            The file; it is opened again by this path wherever a pickled dataset is read.
+        drop_variables : str or iterable of str, optional
+            Variables to leave out.
+        mask_and_scale : bool
+            Whether pixels of the nodata value become NaN; else they stay, and so does the dtype.
+        model, device, precision
+            As in :func:`sarcodec.open_codec`; a model is needed only for one that is not shipped.
+        speckle : bool
+            Whether to draw lost speckle anew; see :mod:`sarcodec.rendering`.
+
+        Returns
+        -------
+        Dataset
+            A variable (y, x) for every band, named by its polarisation, else ``band_1`` and so on. Coordinates are
+            pixel centres where rows and columns run along the axes of the CRS; ``spatial_ref`` has the CRS,
+            transform and ground control points as rioxarray reads them.
+
+        Raises FormatError for a damaged file; reading pixels raises as :meth:`sarcodec.Codec.restore_window`.
+        """
+        from sarcodec import container, io
+
+        path = Path(filename_or_obj).absolute()
+        with container.Reader(path) as reader:
+            header, sizes = reader.header, reader.sizes()
+        info = io.RasterInfo.from_dict(header.raster)
+        manager = CachingFileManager(_OpenFile, str(path), model and os.fspath(model), device, precision, mode="r")
+        dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
+        coordinates = _coordinates(info)
+        variables = {}
+        for band, name in enumerate(_names(info)):
+            if name not in dropped:
+                array = _LazyBand(manager, band, (info.height, info.width), np.dtype(info.dtype), speckle)
+                variables[name] = xarray.Variable(
+                    ("y", "x"), indexing.LazilyIndexedArray(array), _attributes(info, header, band), _encoding(header)
+                )
+                if "spatial_ref" in coordinates:
+                    variables[name].attrs["grid_mapping"] = "spatial_ref"
+        about = _about(info, header, sizes) | ({"speckle": "rendered, not measured"} if speckle else {})
+        dataset = xarray.Dataset(variables, coordinates, about)
+        dataset = xarray.decode_cf(dataset, mask_and_scale=mask_and_scale, decode_times=False, decode_coords="all")
+        dataset.encoding["source"] = str(path)
+        dataset.set_close(manager.close)
+        return dataset
+
+
+class _OpenFile:
+    """A file and the codec that reads it, opened for the first pixel in every process; shared by its threads."""
+
+    def __init__(self, path: str, model: str | None, device: str, precision: str, mode: str) -> None:
+        from sarcodec import container, scene
+
+        del mode  # without one, xarray cannot open a file again from a pickle
+        self.reader: container.Reader = container.Reader(path)
+        try:
+            self.codec: codec.Codec = scene.codec_for(self.reader, model, device=device, precision=precision)
+        except BaseException:
+            self.reader.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self.reader.close()
+
+
+class _LazyBand(BackendArray):
+    """A band that decodes what it is asked for."""
+
+    def __init__(
+        self,
+        manager: CachingFileManager[_OpenFile],
+        band: int,
+        shape: tuple[int, int],
+        dtype: np.dtype[Any],
+        speckle: bool,
+    ) -> None:
+        self.manager, self.band, self.shape, self.dtype, self.speckle = manager, band, shape, dtype, speckle
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> npt.NDArray[Any]:
+        """Read rows × columns, each a whole number, a slice or an array of places."""
+        places = [np.arange(side)[part] for side, part in zip(self.shape, key, strict=True)]
+        shape = tuple(size for place in places for size in place.shape)
+        rows, columns = map(np.atleast_1d, places)
+        pixels = np.empty((rows.size, columns.size), self.dtype)
+        if pixels.size:
+            window = tiling.Window(*(int(end) for p in (rows, columns) for end in (p.min(), p.max() + 1)))
+            file = self.manager.acquire()
+            for top, strip in file.codec.restore_rows(file.reader, self.band, window, speckle=self.speckle):
+                here = (rows >= top) & (rows < top + len(strip))
+                pixels[here] = strip[np.ix_(rows[here] - top, columns - window.left)]
+        return pixels.reshape(shape)
+
+
+def _names(info: io.RasterInfo) -> list[str]:
+    """Return the names of variables: polarisations, where each band has one of its own."""
+    names = [info.polarisation(band) for band in range(info.count)]
+    return [name if name and names.count(name) == 1 else f"band_{band}" for band, name in enumerate(names, 1)]
+
+
+def _attributes(info: io.RasterInfo, header: container.Header, band: int) -> dict[str, Any]:
+    """Return what a variable says of itself; the fill value goes to its encoding where it is decoded."""
+    said = info.descriptions[band] if band < len(info.descriptions) else None
+    unit = info.units[band] if band < len(info.units) else None
+    found: dict[str, Any] = {"units": unit or UNITS[header.quantity], "quantity": header.quantity}
+    found |= {"long_name": said} if said else {}
+    found |= {"polarisation": info.polarisation(band)} if info.polarisation(band) else {}
+    if info.nodata is not None and (np.dtype(info.dtype).kind == "f" or float(info.nodata).is_integer()):
+        limits = np.iinfo(info.dtype) if np.dtype(info.dtype).kind != "f" else None
+        if limits is None or limits.min <= info.nodata <= limits.max:
+            found["_FillValue"] = np.dtype(info.dtype).type(info.nodata)
+    return found
+
+
+def _encoding(header: container.Header) -> dict[str, Any]:
+    side = max(CHUNK // header.tile, 1) * header.tile
+    _, height, width = header.shape
+    return {"preferred_chunks": {"y": min(side, height), "x": min(side, width)}}
+
+
+def _about(info: io.RasterInfo, header: container.Header, sizes: dict[str, int]) -> dict[str, Any]:
+    """Return attributes of the whole: the tags of the source, and how it was compressed."""
+    about: dict[str, Any] = {
+        **info.tags,
+        "model": f"{header.architecture} {header.model}",
+        "step": header.step,
+        "bits_per_pixel": 8 * sizes["total"] / (info.count * info.height * info.width),
+    }
+    return about | ({} if header.max_error_db is None else {"max_error_db": header.max_error_db})
+
+
+def _coordinates(info: io.RasterInfo) -> dict[str, xarray.Variable]:
+    """Return pixel centres where there are such along the axes, and how they lie on the Earth."""
+    import rasterio.crs
+
+    found: dict[str, xarray.Variable] = {}
+    mapping: dict[str, Any] = {}
+    crs_text = info.crs or info.gcp_crs
+    crs = rasterio.crs.CRS.from_user_input(crs_text) if crs_text else None
+    if crs is not None:
+        mapping = {"crs_wkt": crs.to_wkt(), "spatial_ref": crs.to_wkt()}
+    if info.transform is not None:
+        a, b, c, d, e, f = info.transform
+        mapping["GeoTransform"] = " ".join(map(repr, (c, a, b, f, d, e)))
+        if b == d == 0:
+            for name, first, spacing, count in (("y", f, e, info.height), ("x", c, a, info.width)):
+                centres = first + spacing * (np.arange(count) + 0.5)
+                found[name] = xarray.Variable(name, centres, _axis(name, crs is not None and crs.is_geographic))
+    if info.gcps:
+        mapping["gcps"] = json.dumps({"type": "FeatureCollection", "features": [_feature(p) for p in info.gcps]})
+    return found | ({"spatial_ref": xarray.Variable((), 0, mapping)} if mapping else {})
+
+
+def _axis(name: str, geographic: bool) -> dict[str, str]:
+    if geographic:
+        long, unit = {"x": ("longitude", "degrees_east"), "y": ("latitude", "degrees_north")}[name]
+        return {"axis": name.upper(), "standard_name": long, "units": unit}
+    return {"axis": name.upper(), "standard_name": f"projection_{name}_coordinate"}
+
+
+def _feature(point: tuple[float | str, ...]) -> dict[str, Any]:
+    """Return a ground control point as a GeoJSON feature, as rioxarray writes it."""
+    row, column, x, y, z, name, text = point
+    return {
+        "type": "Feature",
+        "properties": {"id": name, "info": text, "row": row, "col": column},
+        "geometry": {"type": "Point", "coordinates": [x, y, z]},
+    }

@@ -1,0 +1,121 @@
+"""From a file to the pixels of a band or of a window of it, strip by strip; only the tiles that it takes are read.
+
+A whole band is the window of all its pixels, so that both take the same path and agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sarcodec import container, engines, errors, radiometry, rendering, stored_tiles, tiling
+
+CONVERT_PIXELS = 1 << 20
+"""Most pixels converted from dB at once; the conversion works in float64."""
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def strips(
+    reader: container.Reader, band: int, engine: engines.Engine, window: tiling.Window, *, speckle: bool
+) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Restore a window of a band: yields the first row of a strip, and its pixels in the source's dtype.
+
+    Memory is bounded by a row of the tiles that the window touches.
+
+    Parameters
+    ----------
+    reader : Reader
+        A file that the engine's model made.
+    band : int
+        0-based.
+    engine : Engine
+        Decodes tiles.
+    window : Window
+        Inside the image.
+    speckle : bool
+        Whether to render lost speckle, of which the file must have a record.
+
+    Raises FormatError when the file is damaged.
+    """
+    raster = reader.header.raster
+    quantity = radiometry.Quantity.parse(reader.header.quantity)
+    nodata = float(raster["nodata"]) if "nodata" in raster else None
+    mask_rows = stored_tiles.MaskRows(reader, band, window)
+    for top, db in _decoded(reader, band, engine, window, speckle):
+        rows = max(CONVERT_PIXELS // db.shape[1], 1)
+        for first in range(0, len(db), rows):
+            part = db[first : first + rows]
+            pixels = radiometry.from_db(part, quantity, raster["dtype"], nodata)
+            codes = mask_rows.rows(top + first, top + first + len(part))
+            for code in np.unique(codes[codes != radiometry.Fill.VALID]):
+                pixels[codes == code] = radiometry.fill_value(int(code), pixels.dtype, nodata)
+            yield top + first, pixels
+
+
+def _decoded(
+    reader: container.Reader, band: int, engine: engines.Engine, window: tiling.Window, speckle: bool
+) -> Iterator[tuple[int, FloatArray]]:
+    """Decode a window to dB, blending over the borders of tiles; yields finished rows."""
+    grid = _grid(reader.header, engine)
+    record, step = reader.header.bands[band], reader.header.step
+    rows, columns = grid.rows_of(window), grid.columns_of(window)
+    first = _area(grid.at(rows[0], columns[0]), window, engine)
+    last = _area(grid.at(rows[-1], columns[-1]), window, engine)
+    needed = tiling.Window(first.top, last.bottom, first.left, last.right)
+    top, pending = window.top, np.zeros((0, window.shape[1]), np.float32)
+    with stored_tiles.LatentTiles(reader, band, engine, needed) as latents:
+        for row in rows:
+            latents.ahead(row)
+            latents.ahead(row + 1)
+            bottom = min(grid.at(row, 0).blend.bottom, window.bottom)
+            pending = np.concatenate([pending, np.zeros((bottom - top - len(pending), window.shape[1]), np.float32)])
+            strip = tiling.Window(top, bottom, window.left, window.right)
+            for tile in (grid.at(row, column) for column in columns):
+                place, area = tile.blend.shared(window), _area(tile, window, engine)
+                db = engine.decode_window(latents.window(area), record, step)[place.inside(area)]
+                if speckle:
+                    db = _with_speckle(reader, band, tile, place, db)
+                pending[place.inside(strip)] += grid.weights(tile)[place.inside(tile.blend)] * db
+            begins = grid.at(row + 1, 0).blend.top if row + 1 < grid.rows else grid.height
+            final = min(max(begins, top), window.bottom)
+            if final > top:
+                yield top, pending[: final - top]
+            top, pending = final, pending[final - top :]
+            latents.forget_rows_before(row)
+
+
+def _grid(header: container.Header, engine: engines.Engine) -> tiling.TileGrid:
+    """Return the grid of overlapping windows in which a file is decoded."""
+    _, height, width = header.shape
+    ramp = min(engine.ramp, header.tile // 2 // header.stride * header.stride)
+    return tiling.TileGrid(height, width, header.tile, ramp=ramp, margin=engine.margin)
+
+
+def _area(tile: tiling.Tile, window: tiling.Window, engine: engines.Engine) -> tiling.Window:
+    """Return the window to decode for the pixels that a tile gives to ``window``."""
+    if engine.whole:
+        return tile.outer
+    area = tile.blend.shared(window).aligned(engine.stride)
+    return area.grow(engine.margin, tile.outer.bottom, tile.outer.right).shared(tile.outer)
+
+
+def _with_speckle(
+    reader: container.Reader, band: int, tile: tiling.Tile, place: tiling.Window, db: FloatArray
+) -> FloatArray:
+    """Render the speckle that a part of a tile lost; a tile without valid pixels has no record and stays as it is."""
+    name = container.tile_name(band, tile.row, tile.column)
+    if name not in reader:
+        return db
+    _, record = container.split_tile(reader.read(name, stored_tiles.entry_limit(reader.header)), reader.header)
+    if not record:
+        return db
+    lost = rendering.LostSpeckle.from_bytes(record)
+    if (lost.height, lost.width) != tile.core.shape:
+        raise errors.FormatError(f"{reader.name}: entry {name} has a record of another size; it was altered")
+    start = place.top - tile.core.top, place.left - tile.core.left
+    seed = reader.header.seed or 0
+    return rendering.render(db, lost, seed=seed, top=tile.core.top, left=tile.core.left, start=start)
