@@ -22,7 +22,7 @@ import torch
 from sarcodec import baselines, coefficient_fit, contexts, lapped, lapped_model, lapped_training, rates, trellis
 from sarcodec.coefficients import CoefficientCoder
 
-STEPS = range(1440, 2561, 160)
+STEPS = range(1440, 2561, 224)
 PEER_RATES = (0.08, 0.15, 0.3, 0.6, 1.0, 1.5, 2.1)
 Curve = tuple[list[float], list[float]]
 
@@ -106,7 +106,7 @@ def measure(
             i for i in images if not i.validation and not ("simulated" in name and i.name.startswith("simulated"))
         ]
         tiles = [coefficient_fit.tiles_of(image.db) for image in chosen]
-        coder = coefficient_fit.fit(tiles, rounds=2, steps=1500, draws=2)
+        coder = coefficient_fit.fit(tiles, rounds=2, steps=1000, draws=1)
         held_out = [image for image in images if image.validation]
         found = []
         for image, peer in zip(held_out, peers, strict=True):
