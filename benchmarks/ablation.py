@@ -86,14 +86,17 @@ def scalar() -> contextlib.AbstractContextManager[Any]:
 
 VARIANTS: dict[str, tuple[Any, float, bool]] = {
     "all parts": (contextlib.nullcontext, coefficient_fit.RATE_WEIGHT, True),
-    "without the restoring network": (contextlib.nullcontext, coefficient_fit.RATE_WEIGHT, False),
-    "and without simulated training data": (contextlib.nullcontext, coefficient_fit.RATE_WEIGHT, False),
-    "and without weighing bits when quantising": (contextlib.nullcontext, 0.0, False),
-    "and with a scalar quantiser instead of the trellis": (scalar, coefficient_fit.RATE_WEIGHT, False),
-    "and without neighbours as context": (without_neighbours, coefficient_fit.RATE_WEIGHT, False),
-    "and without lapping": (without_lapping, coefficient_fit.RATE_WEIGHT, False),
+    "no restoring network": (contextlib.nullcontext, coefficient_fit.RATE_WEIGHT, False),
+    "nor simulated training data": (contextlib.nullcontext, coefficient_fit.RATE_WEIGHT, False),
+    "nor weighing of bits (λ = 0)": (contextlib.nullcontext, 0.0, False),
+    "a scalar quantiser for the trellis": (scalar, coefficient_fit.RATE_WEIGHT, False),
+    "nor neighbours as context": (without_neighbours, coefficient_fit.RATE_WEIGHT, False),
+    "nor lapping": (without_lapping, coefficient_fit.RATE_WEIGHT, False),
 }
-"""How each variant changes the code, its λ, and whether it restores. All after the second are without restoring."""
+"""How each variant changes the code, its λ, and whether it restores.
+
+All but the first are without the restoring network: each is to be compared with the second.
+"""
 
 
 def measure(
