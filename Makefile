@@ -59,7 +59,7 @@ bench: setup
 	$(BIN)/python benchmarks/speed.py -o docs/results/speed.json
 
 seams: setup
-	$(BIN)/python benchmarks/seams.py --data $(DATA)/test -o docs/results/seams.json
+	$(BIN)/python benchmarks/seams.py --model plain16 lapped64 --data $(DATA)/test -o docs/results/seams.json
 
 clean:
 	rm -rf $(VENV) demo build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
