@@ -33,14 +33,10 @@ def output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
     target = Path(path)
     temporary = target.parent / f".{target.stem[:32]}.{secrets.token_hex(4)}.part{target.suffix}"
     try:
-        check(target, overwrite=overwrite)
-        yield temporary
-        temporary.replace(target)
-    except OSError as cause:
-        if isinstance(cause, errors.SarcodecError):
-            raise
-        reason = cause.strerror or str(cause)
-        raise errors.OutputError(f"output {target}: {reason}; nothing was written there") from cause
+        with _as_output_error(target):
+            check(target, overwrite=overwrite)
+            yield temporary
+            temporary.replace(target)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -69,23 +65,31 @@ def folder(path: str | os.PathLike[str], *, overwrite: bool = False, mark: str) 
     token = secrets.token_hex(4)
     temporary, old = (target.parent / f".{target.stem[:32]}.{token}.{end}" for end in ("part", "old"))
     try:
-        _check_folder(target, overwrite, mark)
-        temporary.mkdir()
-        yield temporary
-        if overwrite and target.exists():
-            target.replace(old)
-        temporary.replace(target)
-    except OSError as cause:
-        if isinstance(cause, errors.SarcodecError):
-            raise
-        reason = cause.strerror or str(cause)
-        raise errors.OutputError(f"output {target}: {reason}; nothing was written there") from cause
+        with _as_output_error(target):
+            _check_folder(target, overwrite, mark)
+            temporary.mkdir()
+            yield temporary
+            if overwrite and target.exists():
+                target.replace(old)
+            temporary.replace(target)
     finally:
         if old.exists() and not target.exists():
             with suppress(OSError):
                 old.replace(target)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _as_output_error(target: Path) -> Iterator[None]:
+    """Turn what the system refuses into OutputError; errors of the package pass."""
+    try:
+        yield
+    except OSError as cause:
+        if isinstance(cause, errors.SarcodecError):
+            raise
+        reason = cause.strerror or str(cause)
+        raise errors.OutputError(f"output {target}: {reason}; nothing was written there") from cause
 
 
 def _check_folder(target: Path, overwrite: bool, mark: str) -> None:

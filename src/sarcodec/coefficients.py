@@ -28,7 +28,6 @@ CENTROIDS = 4
 """Reconstruction offsets are kept for magnitudes 1, 2, 3 and more; entry 0 is 0."""
 
 MAX_TILE_BLOCKS = 1 << 12
-_BIT_GROUPS = 24
 
 Integers = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
@@ -198,8 +197,7 @@ class CoefficientCoder:
 
     def _restored(self, symbols: Integers, quantiser: trellis.States, index: Integers) -> FloatArray:
         shift = self.centroids[quantiser, index % TABLES, np.minimum(np.abs(symbols), CENTROIDS - 1)]
-        value = 2 * symbols - np.sign(symbols) * quantiser
-        return np.asarray(value + np.sign(symbols) * shift, np.float32)
+        return np.asarray(trellis.dequantise(symbols, quantiser) + np.sign(symbols) * shift, np.float32)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return named arrays for a checkpoint."""

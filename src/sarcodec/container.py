@@ -51,7 +51,8 @@ MAX_TILE = 4096
 MAX_CHANNELS = 4096
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+"""What the zipfile module raises for archives that are damaged or foreign."""
 
 
 @dataclass(frozen=True)
@@ -286,7 +287,7 @@ class Reader:
             self._zip = zipfile.ZipFile(source)
         except FileNotFoundError as cause:
             raise errors.FormatError(f"{self.name}: there is no such file") from cause
-        except _DAMAGE as cause:
+        except DAMAGE as cause:
             raise errors.FormatError(f"{self.name}: not a .sarc file, or truncated ({cause})") from cause
         try:
             self.header = self._read_header()
@@ -354,7 +355,7 @@ class Reader:
         try:
             with self._zip.open(entry) as stream:
                 return stream.read(entry.file_size + 1)  # a bound: the deflated data may be larger than it says
-        except _DAMAGE as cause:
+        except DAMAGE as cause:
             raise errors.FormatError(f"{self.name}: entry {name} is damaged ({cause})") from cause
 
     def product_files(self) -> dict[str, int]:

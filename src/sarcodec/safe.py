@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -25,8 +24,6 @@ from sarcodec import atomic, container, errors, io, product, radiometry, sigma0,
 MANIFEST = "manifest.safe"
 MEASUREMENTS = "s1Level1MeasurementSchema"
 """The manifest's ``repID`` of measurements."""
-
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 
 
 class Files:
@@ -50,7 +47,7 @@ class Files:
         except errors.SarcodecError:
             self.close()
             raise
-        except _DAMAGE as cause:
+        except container.DAMAGE as cause:
             raise errors.FormatError(f"product {self.place}: cannot be opened, or is truncated ({cause})") from cause
         if MANIFEST not in self.sizes:
             self.close()
@@ -74,7 +71,7 @@ class Files:
             if self._zip is not None:
                 return self._zip.read(self._root + path)
             return (self.place / path).read_bytes()
-        except _DAMAGE as cause:
+        except container.DAMAGE as cause:
             raise errors.FormatError(f"product {self.place}: {path} is damaged ({cause})") from cause
 
     def raster(self, path: str) -> str:

@@ -106,17 +106,22 @@ def codec_for(
         model.check(reader)
         return model
     if model is not None:
-        candidates = [load_model(model)]
+        chosen = load_model(model)
+    elif (shipped := _shipped_with(header.model)) is not None:
+        chosen = shipped
     else:
-        candidates = [m for m in map(load_model, shipped_models().values()) if m.identity == header.model]
-    if not candidates:
         raise errors.ModelMissing(
             f"{reader.name}: was made by model {reader.header.model} ({reader.header.architecture}), which is not "
             "installed here; pass its checkpoint (--model) or install the version of sarcodec that ships it"
         )
-    found = codec.Codec(candidates[0], device=device, precision=precision)
+    found = codec.Codec(chosen, device=device, precision=precision)
     found.check(reader)
     return found
+
+
+def _shipped_with(identity: str) -> checkpoint.Checkpoint | lapped_model.LappedModel | None:
+    """Return the shipped model of an identity, reading no more of them than it takes."""
+    return next((m for m in map(load_model, shipped_models().values()) if m.identity == identity), None)
 
 
 def bounded_engine(max_error_db: float) -> engines.BoundedEngine:
