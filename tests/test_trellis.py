@@ -92,16 +92,13 @@ def test_dequantise() -> None:
     assert found[:, 1].tolist() == [-7, -5, -3, -1, 0, 1, 3, 5, 7]
 
 
-def test_candidates_are_the_nearest() -> None:
-    scaled = np.linspace(-9.7, 9.7, 195).astype(np.float32)
-    found = trellis.candidates(scaled)
-    assert found.shape == (2, 2, 195)
-    for quantiser in (0, 1):
-        for value, low, high in zip(np.abs(scaled).tolist(), *found[quantiser].tolist(), strict=True):
-            near = sorted(range(8), key=lambda k: abs(value - stood_for(k, quantiser)))[:2]
-            assert high == low + 1
-            assert near[0] in (low, high)
-            assert stood_for(low, quantiser) <= value <= stood_for(high, quantiser)
+FREE = np.zeros((2, 1, 1), np.float32)
+
+
+def free_search(scaled: np.ndarray, bits: np.ndarray = FREE, weight: float = 0.0) -> np.ndarray:
+    """Search where one table is for all."""
+    nothing = np.zeros(scaled.shape, np.uint8)
+    return trellis.search(scaled, nothing, nothing, bits, weight)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 1), (1, 4), (2, 2), (3, 2)])
@@ -109,23 +106,21 @@ def test_candidates_are_the_nearest() -> None:
 def test_search_is_optimal_among_candidates(shape: tuple[int, int], weight: float) -> None:
     rng = np.random.default_rng(sum(shape))
     scaled = rng.normal(0.0, 3.0, (*shape, 3)).astype(np.float32)
-    price = np.sort(rng.gamma(2.0, 2.0, (2, 12, *shape, 3)), axis=1).astype(np.float32)
-    nearest = trellis.candidates(scaled)
-    bits = np.empty((2, 3, *shape, 3), np.float32)
-    for quantiser in (0, 1):
-        bits[quantiser, 0] = price[quantiser, 0]
-        for number in (0, 1):
-            bits[quantiser, 1 + number] = np.take_along_axis(price[quantiser], nearest[quantiser, number][None], 0)[0]
-    symbols = trellis.search(scaled, bits, weight)
+    price = np.sort(rng.gamma(2.0, 2.0, (2, scaled.size, 12)), axis=2).astype(np.float32)
+    table = np.arange(scaled.size, dtype=np.uint8).reshape(scaled.shape)
+    shift = rng.integers(0, 3, scaled.shape).astype(np.uint8)
+    symbols = trellis.search(scaled, table, shift, price, weight)
     for block in range(3):
 
         def bits_of(quantiser: int, magnitude: int, row: int, column: int, block: int = block) -> float:
-            return float(price[quantiser, magnitude, row, column, block])
+            low_bits = int(shift[row, column, block])
+            return float(price[quantiser, table[row, column, block], magnitude >> low_bits]) + low_bits
 
         def options(quantiser: int, row: int, column: int, block: int = block) -> list[int]:
             sign = -1 if scaled[row, column, block] < 0 else 1
-            low, high = (int(nearest[quantiser, number, row, column, block]) for number in (0, 1))
-            return [sign * k for k in {0, low, high}]
+            value = abs(float(scaled[row, column, block]))
+            low = max(k for k in range(12) if stood_for(k, quantiser) <= value)
+            return [sign * k for k in {0, low, low + 1}]
 
         found = cost_of(symbols[:, :, block], scaled[:, :, block], bits_of, weight)
         assert found == pytest.approx(least_cost(scaled[:, :, block], options, bits_of, weight), rel=1e-5)
@@ -134,7 +129,7 @@ def test_search_is_optimal_among_candidates(shape: tuple[int, int], weight: floa
 @pytest.mark.parametrize("shape", [(2, 2), (1, 4)])
 def test_search_without_rate_is_optimal_among_all_symbols(shape: tuple[int, int]) -> None:
     scaled = np.random.default_rng(7).uniform(-4.0, 4.0, (*shape, 2)).astype(np.float32)
-    symbols = trellis.search(scaled, np.zeros((2, 3, *scaled.shape), np.float32), 0.0)
+    symbols = free_search(scaled)
     for block in range(2):
         found = cost_of(symbols[:, :, block], scaled[:, :, block], lambda *_: 0.0, 0.0)
         every = least_cost(scaled[:, :, block], lambda *_: list(range(-3, 4)), lambda *_: 0.0, 0.0)
@@ -144,21 +139,21 @@ def test_search_without_rate_is_optimal_among_all_symbols(shape: tuple[int, int]
 def test_beats_a_scalar_quantiser() -> None:
     """Of step 2, whose error is 1/3: by about a decibel, as 32 states do."""
     scaled = np.random.default_rng(1).uniform(-40, 40, (48, 48, 2)).astype(np.float32)
-    symbols = trellis.search(scaled, np.zeros((2, 3, *scaled.shape), np.float32), 0.0)
+    symbols = free_search(scaled)
     error = scaled - trellis.dequantise(symbols, trellis.all_states(symbols))
     assert 0.9 < 10 * np.log10((1 / 3) / np.mean(error**2)) < 1.53
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.35])
 def test_zeros_stay_zeros(weight: float) -> None:
-    bits = np.ones((2, 3, 4, 4, 2), np.float32) * np.array([1, 1, 2], np.float32)[:, None, None, None]
-    assert not trellis.search(np.zeros((4, 4, 2), np.float32), bits, weight).any()
+    bits = np.array([[[1, 2]], [[1, 2]]], np.float32)
+    assert not free_search(np.zeros((4, 4, 2), np.float32), bits, weight).any()
 
 
 def test_large_values() -> None:
     scaled = np.zeros((2, 3, 1), np.float32)
     scaled[0, 0], scaled[0, 2], scaled[1, 1] = 1e30, -(2.0**24), 12345.6
-    symbols = trellis.search(scaled, np.ones((2, 3, *scaled.shape), np.float32), 0.35)
+    symbols = free_search(scaled, np.ones((2, 1, 1), np.float32), 0.35)
     restored = trellis.dequantise(symbols, trellis.all_states(symbols))
     assert np.abs(symbols).max() <= LARGEST
     assert restored[0, 0, 0] == pytest.approx(LARGEST, abs=4)

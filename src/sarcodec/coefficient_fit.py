@@ -139,7 +139,8 @@ def _inputs(network: contexts.ScaleNetwork, symbols: Integers, step_index: int) 
 def with_tables(network: contexts.ScaleNetwork, samples: Samples) -> coefficients.CoefficientCoder:
     """Count symbols by level and quantiser into tables, and measure what they stand for."""
     level = network.level(samples.inputs.T.astype(np.float32)[:, :, None, None]).ravel()
-    shift, index = coefficients.table_index(level, samples.quantisers)
+    shift, index = coefficients.table_index(level)
+    index += np.uint8(TABLES) * samples.quantisers.view(np.uint8)
     magnitude = np.minimum(np.abs(samples.symbols) >> shift, 4 * WIDEST)
     counts = np.zeros((2 * TABLES, 4 * WIDEST + 1))
     np.add.at(counts, (index, magnitude), 1.0)

@@ -8,6 +8,7 @@ frequency and block. Where a level is above the highest table, the symbol's lowe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import contexts, entropy, errors, trellis
+from sarcodec.compiled import Array, compiled
 from sarcodec.contexts import DIAGONALS, OCTAVE
 from sarcodec.lapped import BLOCK
 
@@ -31,6 +33,15 @@ MAX_TILE_BLOCKS = 1 << 12
 
 Integers = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """How each symbol of a tile is coded, (BLOCK, BLOCK, h, w) uint8: low bits as they are, table of the rest."""
+
+    shift: Bytes
+    table: Bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,25 +73,36 @@ class CoefficientCoder:
         if not np.isfinite(self.centroids).all():
             raise errors.FormatError("coefficient coder: a centroid is not a finite number")
 
-    def encode(self, symbols: Integers, step_index: int) -> bytes:
-        """Encode the symbols of a tile, (BLOCK, BLOCK, h, w) int32, quantised with a step index."""
+    def choose(self, symbols: Integers, step_index: int) -> Choice:
+        """Tell by which tables the symbols of a tile are coded, (BLOCK, BLOCK, h, w) int32."""
+        level = self.network.levels_of(symbols, step_index, last_diagonal(symbols))
+        shift, index = table_index(level)
+        quantiser = trellis.quantiser(trellis.all_states(symbols)).view(np.uint8)
+        return Choice(shift, index + np.uint8(TABLES) * quantiser)
+
+    def encode(self, symbols: Integers, step_index: int, choice: Choice | None = None) -> bytes:
+        """Encode the symbols of a tile, (BLOCK, BLOCK, h, w) int32, quantised with a step index.
+
+        ``choice`` is what :meth:`choose` says of them, where that is known.
+        """
+        choice = choice or self.choose(symbols, step_index)
         used = last_diagonal(symbols)
-        states = trellis.all_states(symbols)
-        known = contexts.Neighbourhood(*symbols.shape[2:])
         coder = constriction.stream.queue.RangeEncoder()
         for number in range(used):
             place = contexts.diagonal(number)
-            level = self.network.level(known.features(number, self.network.prior(number, step_index)))
-            values = symbols[place.rows, place.columns]
-            known.learn(number, values)
-            shift, index = table_index(level.ravel(), trellis.quantiser(states[place.rows, place.columns]).ravel())
-            flat = values.ravel()
-            for table, chosen in groups(index):
-                entropy.put(coder, flat[chosen] >> shift[chosen], self.tables[table])
-            for bits, chosen in groups(shift):
-                if bits:
-                    uniform = constriction.stream.model.Uniform(1 << bits)
-                    coder.encode((flat[chosen] & ((1 << bits) - 1)).astype(np.int32), uniform)
+            at = place.rows, place.columns
+            values, shift, index = symbols[at].ravel(), choice.shift[at].ravel(), choice.table[at].ravel()
+            order = np.argsort(index, kind="stable")
+            high, codes = (values >> shift)[order], np.empty(values.size, np.int32)
+            plain = _codes(high, index[order], self._minima, codes)
+            for table, part in groups(index):
+                if plain:
+                    coder.encode(codes[part], self.tables[table].model())
+                else:
+                    entropy.put(coder, high[part], self.tables[table])
+            for bits, chosen in low_bits(shift):
+                uniform = constriction.stream.model.Uniform(1 << bits)
+                coder.encode((values[chosen] & ((1 << bits) - 1)).astype(np.int32), uniform)
         return bytes([used]) + entropy.words(coder)
 
     def decode(self, data: bytes, shape: tuple[int, int], step_index: int) -> tuple[Integers, FloatArray]:
@@ -108,25 +130,32 @@ class CoefficientCoder:
             for number in range(data[0]):
                 place = contexts.diagonal(number)
                 level = self.network.level(known.features(number, self.network.prior(number, step_index)))
-                quantiser = trellis.quantiser(states.of(number))
-                shift, index = table_index(level.ravel(), quantiser.ravel())
-                flat = np.empty(index.size, np.int64)
-                for table, chosen in groups(index):
-                    flat[chosen] = entropy.take(coder, chosen.size, self.tables[table])
-                for bits, chosen in groups(shift):
-                    if bits:
-                        low = coder.decode(constriction.stream.model.Uniform(1 << bits), chosen.size)
-                        flat[chosen] = (flat[chosen] << bits) | low
-                if np.abs(flat).max() > trellis.LARGEST:
-                    raise ValueError("a symbol is larger than any that is coded")
-                values = flat.astype(np.int32).reshape(level.shape)
+                quantiser = trellis.quantiser(states.of(number)).view(np.uint8)
+                shift, index = table_index(level)
+                index += np.uint8(TABLES) * quantiser
+                values = self._take(coder, shift.ravel(), index.ravel()).reshape(level.shape)
                 symbols[place.rows, place.columns] = values
-                multiples[place.rows, place.columns] = self._restored(values, quantiser, index.reshape(level.shape))
+                multiples[place.rows, place.columns] = self._restored(values, index)
                 known.learn(number, values)
                 states.learn(number, values)
         except (AssertionError, ValueError) as cause:
             raise errors.FormatError(f"symbols: the stream is damaged ({cause})") from cause
         return symbols, multiples
+
+    def _take(self, coder: Any, shift: Bytes, index: Bytes) -> Integers:
+        """Decode the symbols of a diagonal, (n,) as their low bits and tables; ValueError for what none encodes."""
+        values, order = np.empty(index.size, np.int64), np.argsort(index, kind="stable")
+        for table, part in groups(index):
+            chosen, escape = order[part], -2 * self._minima[table] + 1
+            codes = coder.decode(self.tables[table].model(), chosen.size)
+            if not _place(codes, chosen, escape, values):
+                values[chosen] = entropy.unescape(coder, codes, self.tables[table])
+        for bits, chosen in low_bits(shift):
+            low = coder.decode(constriction.stream.model.Uniform(1 << bits), chosen.size)
+            values[chosen] = (values[chosen] << bits) | low
+        if np.abs(values).max() > trellis.LARGEST:
+            raise ValueError("a symbol is larger than any that is coded")
+        return values.astype(np.int32)
 
     def quantise(self, coefficients: FloatArray, step_index: int, weight: float, passes: int = 2) -> Integers:
         """Choose the symbols of a tile.
@@ -155,49 +184,38 @@ class CoefficientCoder:
         for _ in range(passes):
             reached = min(last_diagonal(symbols) + 2, rows + columns - 1)  # beyond it levels are the lowest
             level = self.network.levels_of(symbols, step_index, reached)[:rows, :columns]
-            found = trellis.search(blocks, self._bits(blocks, level.reshape(blocks.shape)), weight)
+            shift, table = (part.reshape(blocks.shape) for part in table_index(level))
+            found = trellis.search(blocks, table, shift, self._bits, weight)
             symbols = np.zeros(scaled.shape, np.int32)
             symbols[:rows, :columns] = found.reshape(rows, columns, *scaled.shape[2:])
         return symbols
 
-    def multiples(self, symbols: Integers, step_index: int) -> FloatArray:
+    def multiples(self, symbols: Integers, step_index: int, choice: Choice | None = None) -> FloatArray:
         """Return the reconstructed coefficients in units of the step, as :meth:`decode` does."""
-        level = self.network.levels_of(symbols, step_index, last_diagonal(symbols))
-        quantiser = trellis.quantiser(trellis.all_states(symbols))
-        return self._restored(symbols, quantiser, table_index(level, quantiser)[1])
+        choice = choice or self.choose(symbols, step_index)
+        return self._restored(symbols, choice.table)
 
-    def _bits(self, blocks: FloatArray, level: Integers) -> FloatArray:
-        """Bits of the candidates of :func:`trellis.search`: (2, 3, …)."""
-        costs = self._cost_table()
-        shift, index = table_index(level, np.zeros(level.shape, np.int8))
-        nearest = trellis.candidates(blocks)
-        bits = np.empty((2, 3, *level.shape), np.float32)
-        widest = costs.shape[1] - 1
-        for quantiser in (0, 1):
-            table = index + quantiser * TABLES
-            bits[quantiser, 0] = costs[table, 0] + shift
-            for number in (0, 1):
-                magnitude = np.minimum(nearest[quantiser, number] >> shift, widest)
-                bits[quantiser, 1 + number] = costs[table, magnitude] + shift
-        return bits
+    @functools.cached_property
+    def _bits(self) -> FloatArray:
+        """Bits of every magnitude, (2, TABLES, n), the escape's beyond the table."""
+        widest = max(table.frequencies.size for table in self.tables) // 2
+        found = np.empty((2 * TABLES, widest + 1), np.float32)
+        for row, table in zip(found, self.tables, strict=True):
+            cost = entropy.PRECISION - np.log2(table.frequencies)
+            row[:] = cost[-1] + 32
+            positive = cost[-table.minimum : -1]
+            row[: positive.size] = positive
+        return found.reshape(2, TABLES, -1)
 
-    def _cost_table(self) -> FloatArray:
-        """Bits of every magnitude in every table, (2·TABLES, n), the escape's beyond the table."""
-        found: FloatArray | None = self.__dict__.get("_costs")
-        if found is None:
-            widest = max(table.frequencies.size for table in self.tables) // 2
-            found = np.empty((2 * TABLES, widest + 1), np.float32)
-            for row, table in zip(found, self.tables, strict=True):
-                cost = entropy.PRECISION - np.log2(table.frequencies)
-                row[:] = cost[-1] + 32
-                positive = cost[-table.minimum : -1]
-                row[: positive.size] = positive
-            self.__dict__["_costs"] = found
-        return found
+    @functools.cached_property
+    def _minima(self) -> Integers:
+        return np.array([table.minimum for table in self.tables], np.int32)
 
-    def _restored(self, symbols: Integers, quantiser: trellis.States, index: Integers) -> FloatArray:
-        shift = self.centroids[quantiser, index % TABLES, np.minimum(np.abs(symbols), CENTROIDS - 1)]
-        return np.asarray(trellis.dequantise(symbols, quantiser) + np.sign(symbols) * shift, np.float32)
+    def _restored(self, symbols: Integers, table: Bytes) -> FloatArray:
+        restored = np.empty(symbols.shape, np.float32)
+        centroids = self.centroids.reshape(2 * TABLES, CENTROIDS)
+        _restore(np.ascontiguousarray(symbols).reshape(-1), table.reshape(-1), centroids, restored.reshape(-1))
+        return restored
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return named arrays for a checkpoint."""
@@ -249,16 +267,60 @@ def last_diagonal(symbols: Integers) -> int:
     return int((rows + columns).max()) + 1 if rows.size else 0
 
 
-def table_index(level: Integers, quantiser: trellis.States) -> tuple[Integers, Integers]:
-    """Return how many low bits are coded as they are, and which table codes the rest."""
+def table_index(level: Bytes) -> tuple[Bytes, Bytes]:
+    """Return how many low bits are coded as they are, and which table of the even quantiser codes the rest."""
+    shift, index = _tables_of_levels()
+    return shift[level], index[level]
+
+
+@functools.cache
+def _tables_of_levels() -> tuple[Bytes, Bytes]:
+    level = np.arange(contexts.LEVELS)
     shift = np.maximum(-((HIGHEST - level) // OCTAVE), 0)
-    index = np.clip(level - OCTAVE * shift, LOWEST, HIGHEST) - LOWEST + TABLES * quantiser.astype(np.int32)
-    return shift.astype(np.int32), index.astype(np.int32)
+    index = np.clip(level - OCTAVE * shift, LOWEST, HIGHEST) - LOWEST
+    return shift.astype(np.uint8), index.astype(np.uint8)
 
 
-def groups(keys: Integers) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """Yield every distinct key, ascending, with the places that have it, ascending."""
-    order = np.argsort(keys, kind="stable")
-    found, starts = np.unique(keys[order], return_index=True)
-    for key, chosen in zip(found, np.split(order, starts[1:]), strict=True):
-        yield int(key), chosen
+def groups(keys: Bytes) -> Iterator[tuple[int, slice]]:
+    """Yield every distinct key, ascending, with its part of the sorted keys."""
+    counts = np.bincount(keys)
+    ends = np.cumsum(counts)
+    for key in np.flatnonzero(counts).tolist():
+        yield key, slice(ends[key] - counts[key], ends[key])
+
+
+def low_bits(shift: Bytes) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Yield every number of low bits, ascending, with the places that have them, ascending."""
+    for bits in np.unique(shift[shift > 0]).tolist():
+        yield bits, np.flatnonzero(shift == bits)
+
+
+@compiled
+def _codes(values: Array, tables: Array, minima: Array, codes: Array) -> bool:
+    """Fill the indices of values in their tables, which are symmetric; returns False if one is in none."""
+    for i in range(values.size):
+        minimum = minima[tables[i]]
+        codes[i] = values[i] - minimum
+        if values[i] < minimum or values[i] > -minimum:
+            return False
+    return True
+
+
+@compiled
+def _place(codes: Array, chosen: Array, escape: int, values: Array) -> bool:
+    """Put values by their indices in a table where they belong; returns False if one is the escape."""
+    for i in range(codes.size):
+        values[chosen[i]] = codes[i] - (escape - 1) // 2
+        if codes[i] == escape:
+            return False
+    return True
+
+
+@compiled
+def _restore(symbols: Array, tables: Array, centroids: Array, restored: Array) -> None:
+    """Fill the multiples of the step that symbols stand for, with the offset of their magnitude and table."""
+    for i in range(symbols.size):
+        magnitude = abs(symbols[i])
+        odd = np.int32(tables[i] >= TABLES and magnitude > 0)
+        value = np.float32(2 * magnitude - odd) + centroids[tables[i], min(magnitude, CENTROIDS - 1)]
+        restored[i] = -value if symbols[i] < 0 else value

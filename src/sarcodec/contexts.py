@@ -14,6 +14,7 @@ with latent-variable models", ICLR 2019).
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors
+from sarcodec.compiled import Array, compiled
 from sarcodec.lapped import BLOCK
 
 DIAGONALS = 2 * BLOCK - 1
@@ -43,9 +45,12 @@ _SECOND = ((1, 1), (2, 0), (0, 2))
 _THIRD = ((2, -1), (2, 1), (1, 2), (3, 0), (0, 3))
 _PAD = 3
 _CAP = 1 << 14
+_SMALL_COUNTS, _SMALL_TOTALS = 21, 1024
+_CHUNK = 256
 
 Integers = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
 
 
 def step_db(index: int) -> float:
@@ -72,8 +77,7 @@ class Neighbourhood:
     """Magnitudes of the symbols known so far of a tile of h×w blocks, and the inputs they give."""
 
     def __init__(self, height: int, width: int) -> None:
-        self._shape = height, width
-        self._magnitude = np.zeros((BLOCK + 2 * _PAD, BLOCK + 2 * _PAD, height, width), np.int32)
+        self._magnitude = np.zeros((BLOCK + 2 * _PAD, BLOCK + 2 * _PAD, height, width), np.int16)
 
     def learn(self, number: int, symbols: Integers) -> None:
         """Enter the symbols (n, h, w) of a diagonal."""
@@ -96,29 +100,77 @@ class Neighbourhood:
             (FEATURES, n, h, w) whole numbers from 0 to LEVELS − 1.
         """
         place = diagonal(number)
-        first, second, third = (self._sum(place, offsets) for offsets in (_FIRST, _SECOND, _THIRD))
-        near = first + second
-        count = _counts(number)
-        height, width = self._shape
-        padded = np.pad(near, [(0, 0), (1, 1), (1, 1)], mode="edge")
-        around = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
-        total = near.sum(axis=(1, 2), dtype=np.int64)
-        tile = (total * 64 // ((count[0] + count[1]) * (height * width)))[:, None, None]
-        inputs = np.empty((FEATURES, *near.shape), np.float32)
-        inputs[0] = levels(_quotient(first, count[0], 64))
-        inputs[1] = levels(_quotient(second, count[1], 64))
-        inputs[2] = levels(_quotient(third, count[2], 64))
-        inputs[3] = levels(_quotient(around, count[0] + count[1], 16))
-        inputs[4] = levels(tile.astype(np.float32))
-        inputs[5] = prior[:, None, None]
-        inputs[6] = (2 * place.rows)[:, None, None]
-        inputs[7] = (2 * place.columns)[:, None, None]
+        inputs = np.empty((FEATURES, place.rows.size, *self._magnitude.shape[2:]), np.float32)
+        _inputs(
+            self._magnitude, place.rows, place.columns, _counts(number), prior, _small_levels(), _fractions(), inputs
+        )
         return inputs
 
-    def _sum(self, place: Places, offsets: tuple[tuple[int, int], ...]) -> Integers:
-        rows, columns = place.rows + _PAD, place.columns + _PAD
-        parts = [self._magnitude[rows - down, columns - right] for down, right in offsets]
-        return np.asarray(sum(parts[1:], parts[0]))
+
+@compiled
+def _inputs(
+    magnitude: Array,
+    rows: Array,
+    columns: Array,
+    counts: Array,
+    prior: Array,
+    small: Array,
+    fractions: Array,
+    inputs: Array,
+) -> None:
+    """Fill ``inputs`` (FEATURES, n, h, w) of the places (rows, columns) of a diagonal."""
+    height, width = magnitude.shape[2:]
+    blocks = height * width
+    known = magnitude.reshape(magnitude.shape[0], magnitude.shape[1], blocks)
+    flat = inputs.reshape(inputs.shape[0], inputs.shape[1], blocks)
+    sums = np.empty((3, blocks), np.int32)
+    near = np.empty((height + 2, width + 2), np.int32)
+    for j in range(rows.size):
+        u, v = rows[j] + _PAD, columns[j] + _PAD
+        near_count = counts[0, j] + counts[1, j]
+        for b in range(blocks):
+            sums[0, b] = np.int32(known[u - 1, v, b]) + known[u, v - 1, b]
+        for b in range(blocks):
+            sums[1, b] = np.int32(known[u - 1, v - 1, b]) + known[u - 2, v, b] + known[u, v - 2, b]
+        for b in range(blocks):
+            sums[2, b] = (
+                np.int32(known[u - 2, v + 1, b])
+                + known[u - 2, v - 1, b]
+                + known[u - 1, v - 2, b]
+                + known[u - 3, v, b]
+                + known[u, v - 3, b]
+            )
+        total = 0
+        for y in range(height):
+            for x in range(width):
+                value = sums[0, y * width + x] + sums[1, y * width + x]
+                near[y + 1, x + 1] = value
+                total += value
+            near[y + 1, 0], near[y + 1, width + 1] = near[y + 1, 1], near[y + 1, width]
+        near[0], near[height + 1] = near[1], near[height]
+        for kind in range(3):
+            for b in range(blocks):
+                flat[kind, j, b] = _level(sums[kind, b], counts[kind, j], small, fractions)
+        for y in range(height):
+            for x in range(width):
+                around = near[y, x + 1] + near[y + 2, x + 1] + near[y + 1, x] + near[y + 1, x + 2]
+                inputs[3, j, y, x] = _level(around, 4 * near_count, small, fractions)
+        flat[4, j] = _level(total, near_count * blocks, small, fractions)
+        flat[5, j] = prior[j]
+        flat[6, j] = 2 * rows[j]
+        flat[7, j] = 2 * columns[j]
+
+
+@compiled
+def _level(total: int, count: int, small: Array, fractions: Array) -> Any:
+    """Return the level of 64·total // count."""
+    if total < small.shape[1] and count < small.shape[0]:
+        return small[count, total]
+    number = 64 * total // count + 3
+    exponent = 0
+    while number >> (exponent + 1):
+        exponent += 1
+    return np.uint8(min(OCTAVE * exponent + fractions[(number << 8 >> exponent) & 255], LEVELS - 1))
 
 
 @functools.cache
@@ -135,29 +187,25 @@ def _counts(number: int) -> npt.NDArray[np.int32]:
     return np.array(counts, np.int32)
 
 
-def _quotient(sums: Integers, count: Integers, factor: int) -> FloatArray:
-    """Return factor·sums // count as float32.
-
-    Exact: the sums are below 2^24 and their quotients, unless whole, further from a whole number than rounding
-    reaches.
-    """
-    quotient = sums.astype(np.float32)
-    quotient /= (count.astype(np.float32) / np.float32(factor))[:, None, None]
-    return np.floor(quotient, out=quotient)
+@functools.cache
+def _small_levels() -> Bytes:
+    """Levels of 64·total // count for small counts and totals, [count, total]; row 0 is not used."""
+    counts = np.maximum(np.arange(_SMALL_COUNTS), 1)[:, None]
+    return levels((64 * np.arange(_SMALL_TOTALS) // counts).astype(np.float32))
 
 
-def levels(mean64: FloatArray) -> npt.NDArray[np.uint8]:
+def levels(mean64: FloatArray) -> Bytes:
     """Return the level 8·log2(n + 3), rounded, of whole numbers n from 0 to 2^24 − 4, at most 255.
 
     Found exactly from the exponent and the eight leading bits after the first, as float32 holds them.
     """
     bits = (mean64 + np.float32(3)).view(np.int32) >> 15
-    level: npt.NDArray[np.uint8] = _level_of_bits()[bits - (128 << 8)]
+    level: Bytes = _level_of_bits()[bits - (128 << 8)]
     return level
 
 
 @functools.cache
-def _level_of_bits() -> npt.NDArray[np.uint8]:
+def _level_of_bits() -> Bytes:
     """Levels of 2^e·(1 + i/256) for e from 1 to 23 and i from 0 to 255, joined."""
     exponents = np.arange(1, 24)[:, None] * OCTAVE
     table: npt.NDArray[np.uint8] = np.minimum(exponents + _fractions(), LEVELS - 1).astype(np.uint8).ravel()
@@ -214,23 +262,29 @@ class ScaleNetwork:
         level: Integers = np.clip(in_steps >> 8, 0, LEVELS - 1).astype(np.int32)
         return level
 
-    def level(self, inputs: FloatArray) -> Integers:
+    def level(self, inputs: FloatArray) -> Bytes:
         """Return the level (n, h, w) of the expected magnitude for inputs (FEATURES, n, h, w)."""
-        shape = inputs.shape[1:]
-        values = inputs.reshape(FEATURES, -1)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            sums = weight.astype(np.float32) @ values
-            sums += bias[:, None].astype(np.float32)
-            sums *= np.float32(1 / SCALE)
-            np.floor(sums, out=sums)
-            values = np.clip(sums, 0, LEVELS - 1, out=sums)
-        level: Integers = values.reshape(shape).astype(np.int32)
-        return level
+        found = np.empty(inputs.shape[1:], np.uint8)
+        _propagate(
+            np.ascontiguousarray(inputs, np.float32).reshape(FEATURES, -1),
+            self._weights,
+            self._biases,
+            found.reshape(-1),
+        )
+        return found
 
-    def levels_of(self, symbols: Integers, step_index: int, diagonals: int = DIAGONALS) -> Integers:
+    @functools.cached_property
+    def _weights(self) -> tuple[FloatArray, ...]:
+        return tuple(np.ascontiguousarray(weight, np.float32) for weight in self.weights)
+
+    @functools.cached_property
+    def _biases(self) -> tuple[FloatArray, ...]:
+        return tuple(np.ascontiguousarray(bias, np.float32) for bias in self.biases)
+
+    def levels_of(self, symbols: Integers, step_index: int, diagonals: int = DIAGONALS) -> Bytes:
         """Return the level of every coefficient of a tile of known symbols (BLOCK, BLOCK, h, w); 0 beyond."""
         known = Neighbourhood(*symbols.shape[2:])
-        found = np.zeros(symbols.shape, np.int32)
+        found = np.zeros(symbols.shape, np.uint8)
         for number in range(diagonals):
             place = diagonal(number)
             inputs = known.features(number, self.prior(number, step_index))
@@ -253,3 +307,19 @@ class ScaleNetwork:
             return cls(weights, biases, arrays["spread"].astype(np.int32))
         except (KeyError, ValueError, IndexError) as cause:
             raise errors.FormatError(f"scale network: not valid ({cause})") from cause
+
+
+@compiled
+def _propagate(inputs: Array, weights: tuple[Array, ...], biases: tuple[Array, ...], found: Array) -> None:
+    """Run the network on inputs (FEATURES, n); fills ``found`` (n,). Sums are whole and below 2^24: exact."""
+    for start in range(0, found.size, _CHUNK):
+        values = np.ascontiguousarray(inputs[:, start : start + _CHUNK])
+        for layer in range(len(weights)):
+            sums = np.dot(weights[layer], values)
+            for o in range(sums.shape[0]):
+                for b in range(sums.shape[1]):
+                    scaled = math.floor((sums[o, b] + biases[layer][o]) * np.float32(1 / SCALE))
+                    sums[o, b] = min(max(np.float32(scaled), np.float32(0)), np.float32(LEVELS - 1))
+            values = sums
+        for b in range(values.shape[1]):
+            found[start + b] = np.uint8(values[0, b])

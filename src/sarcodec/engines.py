@@ -241,14 +241,15 @@ class LappedEngine:
         coefficients = lapped.analyse(lapped.extend(centred))
         inner = np.ascontiguousarray(cut(coefficients, core, lapped.BLOCK))
         symbols = self.coder.quantise(inner, step, self.model.rate_weight, effort)
+        choice = self.coder.choose(symbols, step)
 
         def preview() -> FloatArray:
-            multiples = self.coder.multiples(symbols, step)
+            multiples = self.coder.multiples(symbols, step, choice)
             cut(coefficients, core, lapped.BLOCK)[...] = multiples * np.float32(contexts.step_db(step))
             latent = coefficients.reshape(self.channels, *coefficients.shape[2:])
             return self.decode_window(latent, band, step)[core]
 
-        return Encoded(self.coder.encode(symbols, step), preview)
+        return Encoded(self.coder.encode(symbols, step, choice), preview)
 
     def loses_speckle(self, step: int) -> bool:
         """Yes from steps of 3 dB, an error of some 0.95 dB."""

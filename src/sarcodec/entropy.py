@@ -99,8 +99,12 @@ def put(coder: Any, values: npt.NDArray[np.integer[Any]], table: SymbolTable) ->
 
 def take(coder: Any, count: int, table: SymbolTable) -> npt.NDArray[np.int64]:
     """Undo :func:`put`: take ``count`` values from a constriction ``RangeDecoder``."""
-    index = coder.decode(table.model(), count).astype(np.int64)
-    values: npt.NDArray[np.int64] = index + table.minimum
+    return unescape(coder, coder.decode(table.model(), count), table)
+
+
+def unescape(coder: Any, index: npt.NDArray[np.int32], table: SymbolTable) -> npt.NDArray[np.int64]:
+    """Turn decoded indices in a table into values; takes the escaped ones, which follow, from the decoder."""
+    values: npt.NDArray[np.int64] = index.astype(np.int64) + table.minimum
     escaped = index == table.frequencies.size - 1
     if escaped.any():
         halves = coder.decode(_HALF_WORD, 2 * int(escaped.sum())).astype(np.int64).reshape(-1, 2)

@@ -18,6 +18,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from sarcodec.compiled import Array, compiled
+
 MEMORY = 5
 STATES = 1 << MEMORY
 _FEEDBACK, _INPUT = 0o45, 0o10
@@ -31,6 +33,9 @@ def _transitions() -> npt.NDArray[np.int8]:
 
 
 NEXT = _transitions()
+_LANES = 64
+"""Blocks that are searched side by side."""
+
 LARGEST = 1 << 24
 """Symbols have magnitudes up to this."""
 
@@ -40,6 +45,7 @@ NEGLIGIBLE = 1.5
 FloatArray = npt.NDArray[np.float32]
 Symbols = npt.NDArray[np.int32]
 States = npt.NDArray[np.int8]
+Bytes = npt.NDArray[np.uint8]
 
 
 def quantiser(states: States) -> States:
@@ -54,7 +60,16 @@ def dequantise(symbols: Symbols, states: States) -> FloatArray:
 
 def first_guess(scaled: FloatArray) -> Symbols:
     """Round coefficients, in units of the step, to symbols of the even quantiser with a dead zone."""
-    return (np.sign(scaled) * np.floor(np.minimum(np.abs(scaled), LARGEST) / 2 + 0.47)).astype(np.int32)
+    symbols = np.empty(scaled.shape, np.int32)
+    _round(np.ascontiguousarray(scaled).reshape(-1), symbols.reshape(-1))
+    return symbols
+
+
+@compiled
+def _round(scaled: Array, symbols: Array) -> None:
+    for i in range(scaled.size):
+        magnitude = np.int32(min(abs(scaled[i]), np.float32(LARGEST)) * np.float32(0.5) + np.float32(0.47))
+        symbols[i] = -magnitude if scaled[i] < 0 else magnitude
 
 
 def all_states(symbols: Symbols) -> States:
@@ -70,25 +85,43 @@ def all_states(symbols: Symbols) -> States:
     ndarray of int8
         The same shape.
     """
-    parity = (symbols & 1).astype(np.int8)
-    states = np.zeros(symbols.shape, np.int8)
-    for row in range(1, len(symbols)):
-        states[row, 0] = NEXT[states[row - 1, 0], parity[row - 1, 0]]
-    for column in range(1, symbols.shape[1]):
-        states[:, column] = NEXT[states[:, column - 1], parity[:, column - 1]]
+    states = np.empty(symbols.shape, np.int8)
+    shape = *symbols.shape[:2], -1
+    _follow(symbols.reshape(shape), NEXT, states.reshape(shape))
     return states
 
 
-def search(scaled: FloatArray, bits: FloatArray, weight: float) -> Symbols:
+@compiled
+def _follow(symbols: Array, after: Array, states: Array) -> None:
+    """Fill the states (rows, columns, blocks) before symbols."""
+    for row in range(symbols.shape[0]):
+        for column in range(symbols.shape[1]):
+            for block in range(symbols.shape[2]):
+                if column:
+                    before = states[row, column - 1, block], symbols[row, column - 1, block] & 1
+                elif row:
+                    before = states[row - 1, 0, block], symbols[row - 1, 0, block] & 1
+                else:
+                    states[row, column, block] = 0
+                    continue
+                states[row, column, block] = after[before]
+
+
+def search(scaled: FloatArray, table: Bytes, shift: Bytes, bits: FloatArray, weight: float) -> Symbols:
     """Choose the symbols with the least squared error plus ``weight`` times bits.
+
+    For every coefficient the symbol 0 and the two nearest in either quantiser are tried.
 
     Parameters
     ----------
     scaled : ndarray of float32
         (rows, columns, blocks): coefficients in units of the step.
+    table : ndarray of uint8
+        The same shape: which row of ``bits`` tells what a symbol costs.
+    shift : ndarray of uint8
+        The same shape: that many low bits of a symbol cost one bit each, and ``bits`` tells the cost of the rest.
     bits : ndarray of float32
-        (2, 3, rows, columns, blocks): bits of symbol 0 and of the two candidates of :func:`candidates`, in either
-        quantiser.
+        (2, tables, n): bits of a magnitude by quantiser, table and magnitude; larger ones cost as the last.
     weight : float
         λ, squared steps per bit, ≥ 0.
 
@@ -97,19 +130,9 @@ def search(scaled: FloatArray, bits: FloatArray, weight: float) -> Symbols:
     ndarray of int32
         (rows, columns, blocks).
     """
-    magnitude = np.minimum(np.abs(scaled), np.float32(LARGEST))
-    costs, choices = zip(*(_by_parity(magnitude, bits[q], q, weight) for q in (0, 1)), strict=True)
-    cost = np.stack(costs)  # quantiser, parity, row, column, block
-    rows, columns, blocks = scaled.shape
-    ahead = np.zeros((STATES, rows, blocks), np.float32)
-    row_moves = np.empty((columns, STATES, rows, blocks), bool)
-    for column in range(columns - 1, 0, -1):
-        ahead, row_moves[column] = _step_back(cost[:, :, :, column], ahead)
-    trunk = np.zeros((STATES, blocks), np.float32)
-    trunk_moves = np.empty((rows, STATES, blocks), bool)
-    for row in range(rows - 1, -1, -1):
-        trunk, trunk_moves[row] = _step_back(cost[:, :, row, 0], trunk + ahead[:, row])
-    return _walk(np.where(scaled < 0, np.int32(-1), np.int32(1)), np.stack(choices), row_moves, trunk_moves)
+    symbols = np.empty(scaled.shape, np.int32)
+    _search(np.ascontiguousarray(scaled), table, shift, bits, np.float32(weight), NEXT, symbols)
+    return symbols
 
 
 def active(scaled: FloatArray) -> tuple[int, int]:
@@ -119,65 +142,88 @@ def active(scaled: FloatArray) -> tuple[int, int]:
     return int(rows[-1]) + 1 if rows.size else 1, int(columns[-1]) + 1 if columns.size else 1
 
 
-def candidates(scaled: FloatArray) -> npt.NDArray[np.int32]:
-    """Magnitudes of the two symbols nearest to coefficients, in either quantiser; (2, 2, …) int32."""
-    magnitude = np.minimum(np.abs(scaled), np.float32(LARGEST))
-    even, odd = (magnitude / 2).astype(np.int32), ((magnitude + 1) / 2).astype(np.int32)
-    return np.stack([np.stack([even, even + 1]), np.stack([odd, odd + 1])])
+@compiled
+def _search(
+    scaled: Array, table: Array, shift: Array, bits: Array, weight: np.float32, after: Array, symbols: Array
+) -> None:
+    """Fill ``symbols``: for groups of blocks, costs from the ends of the rows to the start, then the way back.
 
-
-def _by_parity(
-    magnitude: FloatArray, bits: FloatArray, quantiser_index: int, weight: float
-) -> tuple[FloatArray, npt.NDArray[np.int32]]:
-    """Return the least cost of an even and of an odd symbol, (2, …), and the magnitudes that have it."""
-    low = ((magnitude + quantiser_index) / 2).astype(np.int32)
-    value = (2 * low - (quantiser_index * (low > 0))).astype(np.float32)
-    step = np.where((low > 0) | (quantiser_index == 0), np.float32(2), np.float32(1))
-    zero = magnitude * magnitude + weight * bits[0]
-    near = (magnitude - value) ** 2 + weight * bits[1]
-    far = (magnitude - value - step) ** 2 + weight * bits[2]
-    is_odd = (low & 1).astype(bool)
-    even_cost, even = np.where(is_odd, far, near), np.where(is_odd, low + 1, low)
-    odd_cost, odd = np.where(is_odd, near, far), np.where(is_odd, low, low + 1)
-    drop = zero < even_cost
-    return np.stack([np.where(drop, zero, even_cost), odd_cost]), np.stack([np.where(drop, 0, even), odd])
-
-
-def _step_back(cost: FloatArray, ahead: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """One step from the costs ahead of the next state to those of this one; tells where the odd symbol is taken.
-
-    ``cost`` (quantiser, parity, …) is that of this symbol, ``ahead`` (STATES, …).
+    Rows of the states' costs and of the moves hold one number a block, so that each step is the same for all.
     """
-    even, odd = ahead[NEXT[:, 0]], ahead[NEXT[:, 1]]
-    for quantiser_index in (0, 1):
-        even[quantiser_index::2] += cost[quantiser_index, 0]
-        odd[quantiser_index::2] += cost[quantiser_index, 1]
-    moves = odd < even
-    return np.minimum(odd, even, out=even), moves
+    rows, columns, blocks = scaled.shape
+    moves = np.empty((rows, columns, _LANES), np.uint32)  # bit s: the odd symbol is better in state s
+    drops = np.empty((rows, columns, 2, _LANES), np.bool_)
+    cost = np.zeros((2, 2, _LANES), np.float32)
+    trunk = np.zeros((STATES, _LANES), np.float32)
+    ahead, spare = trunk.copy(), trunk.copy()
+    for start in range(0, blocks, _LANES):
+        part = slice(start, min(start + _LANES, blocks))
+        trunk[:] = 0
+        for row in range(rows - 1, -1, -1):
+            ahead[:] = 0
+            for column in range(columns - 1, -1, -1):
+                place = row, column, part
+                _costs(scaled[place], table[place], shift[place], bits, weight, cost, drops[row, column])
+                if column == 0:
+                    ahead += trunk
+                _step_back(cost, ahead, after, spare, moves[row, column])
+                ahead, spare = spare, ahead
+            trunk[:] = ahead
+        _walk(scaled[:, :, part], moves, drops, after, symbols[:, :, part])
 
 
-def _walk(
-    signs: Symbols,
-    options: npt.NDArray[np.int32],
-    row_moves: npt.NDArray[np.bool_],
-    trunk_moves: npt.NDArray[np.bool_],
-) -> Symbols:
-    """Follow the best moves from state 0 down the trunk and then along all rows.
+@compiled
+def _costs(
+    scaled: Array, table: Array, shift: Array, bits: Array, weight: np.float32, cost: Array, drops: Array
+) -> None:
+    """Fill the least cost of an even and of an odd symbol, (2, 2, lanes), and where the even one is 0."""
+    last = bits.shape[2] - 1
+    for lane in range(scaled.size):
+        magnitude, low_bits = min(abs(scaled[lane]), np.float32(LARGEST)), shift[lane]
+        for quantiser_index in range(2):
+            prices = bits[quantiser_index, table[lane]]
+            low = np.int32((magnitude + quantiser_index) * np.float32(0.5))
+            below = magnitude - np.float32(2 * low - (quantiser_index if low > 0 else 0))
+            above = below - np.float32(1 if quantiser_index == 1 and low == 0 else 2)
+            zero = magnitude * magnitude + weight * (prices[0] + low_bits)
+            near = below * below + weight * (prices[min(low >> low_bits, last)] + low_bits)
+            far = above * above + weight * (prices[min((low + 1) >> low_bits, last)] + low_bits)
+            even, odd = (far, near) if low & 1 else (near, far)
+            cost[quantiser_index, 0, lane] = min(zero, even)
+            cost[quantiser_index, 1, lane] = odd
+            drops[quantiser_index, lane] = zero < even
 
-    ``options`` (quantiser, parity, row, column, block) are the magnitudes to choose from.
-    """
-    rows, columns, blocks = signs.shape
-    symbols = np.empty(signs.shape, np.int32)
-    state = np.zeros((rows, blocks), np.int8)
-    current, every_block = np.zeros(blocks, np.int8), np.arange(blocks)
-    for row in range(rows):
-        odd = trunk_moves[row, current, every_block]
-        symbols[row, 0] = options[current & 1, odd.astype(np.int8), row, 0, every_block]
-        current = NEXT[current, odd.astype(np.int8)]
-        state[row] = current
-    every_row = np.arange(rows)[:, None]
-    for column in range(1, columns):
-        odd = row_moves[column][state, every_row, every_block].astype(np.int8)
-        symbols[:, column] = options[state & 1, odd, every_row, column, every_block]
-        state = NEXT[state, odd]
-    return symbols * signs
+
+@compiled
+def _step_back(cost: Array, ahead: Array, after: Array, before: Array, moves: Array) -> None:
+    """One step from the costs (STATES, lanes) ahead of the next state to those of this one; marks odd symbols."""
+    moves[:] = 0
+    for state in range(STATES):
+        ahead_even, ahead_odd = ahead[after[state, 0]], ahead[after[state, 1]]
+        cost_even, cost_odd = cost[state & 1, 0], cost[state & 1, 1]
+        here, bit = before[state], np.uint32(1 << state)
+        for lane in range(_LANES):
+            even, odd = ahead_even[lane] + cost_even[lane], ahead_odd[lane] + cost_odd[lane]
+            better = odd < even
+            here[lane] = odd if better else even
+            moves[lane] |= bit if better else np.uint32(0)
+
+
+@compiled
+def _walk(scaled: Array, moves: Array, drops: Array, after: Array, symbols: Array) -> None:
+    """Follow the best moves from state 0 down the trunk and along every row; fills ``symbols``."""
+    rows, columns, blocks = scaled.shape
+    for block in range(blocks):
+        trunk = 0
+        for row in range(rows):
+            state = trunk
+            for column in range(columns):
+                parity = (moves[row, column, block] >> np.uint32(state)) & np.uint32(1)
+                value = scaled[row, column, block]
+                low = np.int32((min(abs(value), np.float32(LARGEST)) + (state & 1)) * np.float32(0.5))
+                dropped = parity == 0 and drops[row, column, state & 1, block]
+                magnitude = 0 if dropped else low if low & 1 == parity else low + 1
+                symbols[row, column, block] = -magnitude if value < 0 else magnitude
+                state = after[state, parity]
+                if column == 0:
+                    trunk = state
