@@ -136,7 +136,7 @@ def lapped_bytes() -> bytes:
     tiles = [coefficient_fit.tiles_of(simulated_db((192, 192), seed)) for seed in (1, 2)]
     coder = coefficient_fit.fit(tiles, rounds=2, steps=60, draws=2)
     torch.manual_seed(0)
-    network = restorer.Restorer(restorer.RestorerConfig(8, restorer.MAX_LAYERS))
+    network = restorer.Restorer(restorer.RestorerConfig(8, 4, 8))
     torch.nn.init.normal_(network.layers[-1].weight, std=0.01)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tiny.ckpt"

@@ -24,6 +24,7 @@ from sarcodec.coefficients import CENTROIDS, HIGHEST, LOWEST, TABLES
 HIDDEN = 32
 WIDEST = 63
 BATCH = 16384
+LR = 4e-3
 RATE_WEIGHT = 0.35
 """λ of the trellis search, in squared steps per bit."""
 
@@ -248,7 +249,7 @@ def _train(model: _Model, samples: Samples, steps: int) -> float:
     inputs = torch.from_numpy(samples.inputs)
     symbols = torch.from_numpy(samples.symbols.astype(np.int64))
     quantisers = torch.from_numpy(samples.quantisers.astype(np.int64))
-    rates = [(model.layers.parameters(), 4e-3), ([model.logits], 2e-2)]
+    rates = [(model.layers.parameters(), LR), ([model.logits], 5 * LR)]
     optimiser = torch.optim.Adam([{"params": p, "lr": rate} for p, rate in rates])
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,

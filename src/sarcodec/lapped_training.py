@@ -43,7 +43,8 @@ class LappedConfig:
     draws: int = 4
     pairs: int = 8
     channels: int = 64
-    layers: int = 8
+    layers: int = 4
+    cell: int = 8
     restorer_steps: int = 10500
     batch: int = 16
     crop: int = 128
@@ -119,7 +120,7 @@ def resume(folder: Path, device: str = "cpu") -> Iterator[str]:
     if not (folder / "pairs.npz").exists():
         yield "decoding the images"
         _write_pairs(folder, coder, train, held_out, config)
-    pairs = _Pairs(folder / "pairs.npz", train, held_out)
+    pairs = _Pairs(folder / "pairs.npz", train, held_out, config.cell)
     yield from _train_restorer(folder, coder, pairs, config, torch.device(device))
 
 
@@ -158,7 +159,8 @@ def _write_pairs(
 class _Pairs:
     """Original and decoded images about their medians."""
 
-    def __init__(self, path: Path, train: Sequence[Image], held_out: Sequence[Image]) -> None:
+    def __init__(self, path: Path, train: Sequence[Image], held_out: Sequence[Image], cell: int) -> None:
+        self._cell = cell
         originals = {"train": train, "val": held_out}
         self.train: list[tuple[FloatArray, npt.NDArray[np.float16], float]] = []
         self.val: list[tuple[FloatArray, npt.NDArray[np.float16], float]] = []
@@ -185,7 +187,7 @@ class _Pairs:
         for number in chosen:
             original, restored, step_db = self.train[number]
             top, left = (
-                int(rng.integers(0, (side - crop) // restorer.CELL + 1)) * restorer.CELL for side in original.shape
+                int(rng.integers(0, (side - crop) // self._cell + 1)) * self._cell for side in original.shape
             )
             turn, flip = int(rng.integers(4)), bool(rng.integers(2))
             for image, kept in ((original, originals), (restored, decoded)):
@@ -200,7 +202,7 @@ def _train_restorer(
     folder: Path, coder: coefficients.CoefficientCoder, pairs: _Pairs, config: LappedConfig, device: torch.device
 ) -> Iterator[str]:
     torch.manual_seed(config.seed)
-    shape = restorer.RestorerConfig(config.channels, config.layers)
+    shape = restorer.RestorerConfig(config.channels, config.layers, config.cell)
     model = restorer.Restorer(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate)
     step = _load_state(folder, model, optimizer)
@@ -249,7 +251,7 @@ def validate(model: restorer.Restorer, pairs: _Pairs, device: torch.device) -> d
     """
     found: dict[str, list[list[float]]] = {}
     for original, decoded, step in pairs.val:
-        height, width = (side // restorer.CELL * restorer.CELL for side in original.shape)
+        height, width = (side // model.config.cell * model.config.cell for side in original.shape)
         batch = torch.from_numpy(decoded[:height, :width].astype(np.float32))[None, None].to(device)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
             restored = model(batch, torch.tensor([step], device=device))[0, 0].float().cpu().numpy()

@@ -12,25 +12,30 @@ from torch import nn
 
 from sarcodec import errors
 
-CELL = 4
-"""Pixels along each side that one position of the network holds in its channels."""
-
 SCALE_DB = 8.0
-MAX_LAYERS = 8
+REACH = 32
+"""Pixels around each that it may see."""
 
 
 @dataclass(frozen=True)
 class RestorerConfig:
-    """Width and number of 3×3 layers, even and at most :data:`MAX_LAYERS`: so it sees no further than 32 pixels."""
+    """Width and number of 3×3 layers, and the side in pixels of the cells of which it holds one at every position.
+
+    It sees ``layers · cell`` pixels around each cell.
+    """
 
     channels: int = 64
     layers: int = 8
+    cell: int = 4
 
     def __post_init__(self) -> None:
-        if not 1 <= self.channels <= 512 or self.layers not in range(2, MAX_LAYERS + 1, 2):
+        reach = self.layers * self.cell
+        if not (
+            1 <= self.channels <= 512 and self.cell in (4, 8, 16) and self.layers in (2, 4, 6, 8) and reach <= REACH
+        ):
             raise errors.InputError(
-                f"restorer: got {self.channels} channels and {self.layers} layers; "
-                f"pass 1 to 512 channels, 2, 4, 6 or {MAX_LAYERS} layers"
+                f"restorer: got {self.channels} channels, {self.layers} layers and cells of {self.cell} pixels; pass "
+                f"1 to 512 channels, 2 to 8 layers, an even number, and cells of 4, 8 or 16, at most {REACH} together"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,7 +60,7 @@ class Restorer(nn.Module):
     def __init__(self, config: RestorerConfig) -> None:
         super().__init__()
         self.config = config
-        pixels = CELL * CELL
+        pixels = config.cell**2
         widths = [pixels + 1, *[config.channels] * (config.layers - 1), pixels]
         layers = [nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(widths)]
         for values in layers[-1].parameters():
@@ -68,7 +73,7 @@ class Restorer(nn.Module):
         Parameters
         ----------
         centred_db : Tensor
-            (N, 1, H, W) float32 in dB about the band's offset, sides multiples of :data:`CELL`.
+            (N, 1, H, W) float32 in dB about the band's offset, sides multiples of the cell's.
         step_db : Tensor
             (N,) float32 quantisation step in dB.
 
@@ -77,11 +82,11 @@ class Restorer(nn.Module):
         Tensor
             (N, 1, H, W) float32 in dB.
         """
-        cells = nn.functional.pixel_unshuffle(centred_db / SCALE_DB, CELL)
+        cells = nn.functional.pixel_unshuffle(centred_db / SCALE_DB, self.config.cell)
         plane = (torch.log2(step_db) / 4)[:, None, None, None].expand(-1, 1, *cells.shape[2:])
         values = torch.cat([cells, plane], 1).contiguous(memory_format=torch.channels_last)
         values = nn.functional.relu(self.layers[0](values))
         for first, second in zip(self.layers[1:-1:2], self.layers[2:-1:2], strict=True):
             values = values + second(nn.functional.relu(first(values)))
-        change = nn.functional.pixel_shuffle(self.layers[-1](values).float(), CELL)
+        change = nn.functional.pixel_shuffle(self.layers[-1](values).float(), self.config.cell)
         return centred_db + change * step_db[:, None, None, None]
