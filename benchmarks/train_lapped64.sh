@@ -10,7 +10,7 @@ for seed in 101 102 103; do
     [ -f "sim/simulated_$seed.tif" ] || "$BIN/sarcodec" simulate "sim/simulated_$seed.tif" --size 1024 1024 --seed "$seed"
 done
 if [ ! -f "$RUN/run.json" ]; then
-    "$BIN/sarcodec" train-lapped "$DATA/train" sim -o "$RUN" --prepare-only \
+    "$BIN/sarcodec" train-lapped "$DATA/train" sim -o "$RUN" --seed 1 --prepare-only \
         --validation '*Frankfurt*' --validation '*Spain*' --validation '*Somalia*'
 fi
 "$BIN/sarcodec" train-lapped --resume "$RUN"

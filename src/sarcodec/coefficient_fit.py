@@ -21,10 +21,10 @@ from torch import nn
 from sarcodec import coefficients, contexts, entropy, lapped, trellis
 from sarcodec.coefficients import CENTROIDS, HIGHEST, LOWEST, TABLES
 
-HIDDEN = 32
+HIDDEN = 16
 WIDEST = 63
 BATCH = 16384
-LR = 4e-3
+LEARNING_RATE = 4e-3
 RATE_WEIGHT = 0.35
 """λ of the trellis search, in squared steps per bit."""
 
@@ -249,7 +249,7 @@ def _train(model: _Model, samples: Samples, steps: int) -> float:
     inputs = torch.from_numpy(samples.inputs)
     symbols = torch.from_numpy(samples.symbols.astype(np.int64))
     quantisers = torch.from_numpy(samples.quantisers.astype(np.int64))
-    rates = [(model.layers.parameters(), LR), ([model.logits], 5 * LR)]
+    rates = [(model.layers.parameters(), LEARNING_RATE), ([model.logits], 5 * LEARNING_RATE)]
     optimiser = torch.optim.Adam([{"params": p, "lr": rate} for p, rate in rates])
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,

@@ -265,6 +265,8 @@ class LappedEngine:
         """Turn coefficients into dB."""
         shape = lapped.BLOCK, lapped.BLOCK, *latent.shape[1:]
         centred = lapped.synthesise(latent.reshape(shape))
+        if step >= self.model.restored_below:
+            return centred + np.float32(band.vmin)
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             batch = torch.from_numpy(centred)[None, None].to(self._device)
             restored = self._restorer(batch, torch.tensor([contexts.step_db(step)], device=self._device))

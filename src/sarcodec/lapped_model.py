@@ -21,6 +21,8 @@ from sarcodec.models import restorer
 
 FORMAT, VERSION = "sarcodec lapped model", 1
 CODER, RESTORER = "coder.", "restorer."
+EVERY_STEP = 1 << 16
+"""Above every step index."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,8 @@ class LappedModel:
         λ of the trellis search in squared steps per bit, with which it was trained.
     training : dict
         How it was trained (JSON values).
+    restored_below : int
+        Step index from which on the restorer is left out, for it adds nothing worth its time.
     identity : str
         16 hex digits of the file's SHA-256; ``""`` for one that was never saved.
     """
@@ -45,6 +49,7 @@ class LappedModel:
     restorer: restorer.Restorer
     rate_weight: float
     training: Mapping[str, Any] = field(default_factory=dict)
+    restored_below: int = EVERY_STEP
     identity: str = ""
     package_version: str = _version.__version__
 
@@ -57,6 +62,7 @@ def save(path: str | os.PathLike[str], model: LappedModel, *, overwrite: bool = 
         "package_version": model.package_version,
         "restorer": model.restorer.config.to_dict(),
         "rate_weight": model.rate_weight,
+        "restored_below": model.restored_below,
         "training": dict(model.training),
     }
     tensors = {CODER + name: torch.from_numpy(array.copy()) for name, array in model.coder.to_arrays().items()}
@@ -88,6 +94,7 @@ def load(path: str | os.PathLike[str]) -> LappedModel:
             restorer=network.eval(),
             rate_weight=float(record["rate_weight"]),
             training=dict(record["training"]),
+            restored_below=int(record.get("restored_below", EVERY_STEP)),
             identity=checkpoint.identify(data),
             package_version=str(record["package_version"]),
         )

@@ -9,6 +9,7 @@ no GDAL.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -29,6 +30,9 @@ from sarcodec.models import restorer
 FIXED_STEPS = (1408, 1664, 1920, 2176, 2432)
 """Step indices of the validation: 0.7 to 11 dB."""
 
+WORTHWHILE_DB = 0.1
+"""The restorer is used at steps at which it gains that much PSNR on the validation images."""
+
 PAIR_RANGE = 256 * 4, 256 * 10 + 128
 FloatArray = npt.NDArray[np.float32]
 
@@ -43,8 +47,8 @@ class LappedConfig:
     draws: int = 4
     pairs: int = 8
     channels: int = 64
-    layers: int = 4
-    cell: int = 8
+    layers: int = 8
+    cell: int = 4
     restorer_steps: int = 10500
     batch: int = 16
     crop: int = 128
@@ -231,7 +235,9 @@ def _train_restorer(
             saved = time.monotonic()
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     training = {"settings": asdict(config), "last": history[-1]}
-    trained = lapped_model.LappedModel(coder, model.cpu().eval(), coefficient_fit.RATE_WEIGHT, training)
+    trained = lapped_model.LappedModel(
+        coder, model.cpu().eval(), coefficient_fit.RATE_WEIGHT, training, worthwhile_below(history[-1])
+    )
     identity = lapped_model.save(folder / "model.ckpt", trained, overwrite=True)
     yield f"{folder / 'model.ckpt'}: model {identity}"
 
@@ -266,6 +272,17 @@ def validate(model: restorer.Restorer, pairs: _Pairs, device: torch.device) -> d
         record |= {f"bpp@{name}": float(bpp), f"rmse@{name}": math.sqrt(after), f"gain@{name}": gain}
         record[f"j@{name}"] = float(bpp) + 6.5 * after / float(name) ** 2
     return record
+
+
+def worthwhile_below(record: dict[str, float]) -> int:
+    """Return the step index below which the gain of :func:`validate` is worthwhile, interpolated between steps."""
+    gains = [value for name, value in record.items() if name.startswith("gain@")]
+    below = FIXED_STEPS[0] if gains[0] < WORTHWHILE_DB else FIXED_STEPS[-1]
+    for (left, before), (right, after) in itertools.pairwise(zip(FIXED_STEPS, gains, strict=True)):
+        if before >= WORTHWHILE_DB > after:
+            below = round(left + (right - left) * (before - WORTHWHILE_DB) / (before - after))
+            break
+    return below
 
 
 def _save_state(folder: Path, model: restorer.Restorer, optimizer: torch.optim.Optimizer, step: int) -> None:
