@@ -181,6 +181,16 @@ def test_a_bias_that_differs_from_block_to_block_goes():
     assert largest < 0.25
 
 
+@pytest.mark.parametrize("bias_db", [-2, 2, 4])
+def test_a_bias_beyond_the_trim_goes(bias_db):
+    original, decoded, valid = tile()
+    lost = rendering.measure(original, decoded + bias_db, valid, seed=SEED)
+    rendered = rendering.render(decoded + bias_db, lost, seed=SEED)
+    overall, median, _ = metrics.radiometric_bias(original, rendered, valid)
+    assert abs(overall) < 0.01
+    assert median < 0.1
+
+
 def test_a_bias_beyond_the_largest_offset_is_no_error():
     """A block whose intensity vanishes, and one far too dark."""
     original, decoded, valid = (image.copy() for image in tile())

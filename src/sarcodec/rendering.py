@@ -330,18 +330,20 @@ def _balanced(lost: LostSpeckle, original: Floats, rendered: Floats) -> LostSpec
     def corrected(offset_db: Reals) -> Reals:
         return np.asarray(fine * 10 ** (_interpolated(offset_db, OFFSET_BLOCK, centres) / 10))
 
+    def trim_of(got: float, limit: int) -> int:
+        trim = round(10 * math.log10(float(wanted.sum()) / got) / _TRIM_STEP_DB) if got > 0 else 0
+        return min(max(trim, -limit), limit)
+
     found = (wanted > 0) & (_block_sums(fine, OFFSET_BLOCK // _FINE) > 0)
     offset_db = np.zeros_like(wanted)
+    trim_db = trim_of(float(fine.sum()), 100) * _TRIM_STEP_DB  # leaves some for what rounding offsets does
     for _ in range(_ROUNDS):
-        got = _block_sums(corrected(offset_db), OFFSET_BLOCK // _FINE)
-        got *= float(wanted.sum()) / max(float(got.sum()), 1e-300)
+        got = _block_sums(corrected(offset_db + trim_db), OFFSET_BLOCK // _FINE)
         offset_db += 10 * np.log10(np.divide(wanted, got, out=np.ones_like(got), where=found))
     steps = offset_db / _OFFSET_STEP_DB
     steps = np.trunc(np.clip(steps + np.copysign(_ROUND_UP, steps), -_MAX_OFFSET, _MAX_OFFSET))
-    got_sum = float(corrected(steps * _OFFSET_STEP_DB).sum())
-    trim = round(10 * math.log10(float(wanted.sum()) / got_sum) / _TRIM_STEP_DB) if got_sum > 0 else 0
-    offsets = tuple(steps.astype(int).ravel().tolist())
-    return dataclasses.replace(lost, offsets=offsets, trim=min(max(trim, -127), 127))
+    trim = trim_of(float(corrected(steps * _OFFSET_STEP_DB).sum()), 127)
+    return dataclasses.replace(lost, offsets=tuple(steps.astype(int).ravel().tolist()), trim=trim)
 
 
 def _offset_db(lost: LostSpeckle, shape: tuple[int, ...], start: Place = (0, 0)) -> Floats:
