@@ -143,6 +143,15 @@ def test_a_tile_without_a_valid_pixel_or_a_loss_gets_no_field(height):
         assert np.abs(rendered - original).max() < 0.02
 
 
+def test_a_large_tile_with_few_valid_pixels_gets_a_field():
+    """Wherever they are, though most patches of a large tile are not looked at."""
+    original, decoded, valid = tile(704, 640)
+    for left in (0, 32):
+        few = np.zeros_like(valid)
+        few[640:672, left : left + 32] = True
+        assert max(rendering.measure(original, decoded, few, seed=SEED).std) > 0
+
+
 def test_looks_come_back():
     original, decoded, valid = tile()
     rendered = rendering.render(decoded, record(), seed=SEED)
@@ -160,10 +169,40 @@ def test_mean_intensity_comes_back():
     assert abs(overall) < 0.1
 
 
-@pytest.mark.parametrize("unequal", [False, True])
-def test_the_spectrum_comes_back(unequal):
-    """Also when rows and columns are correlated unequally, as in resampled scenes."""
-    white = np.random.default_rng(5).gamma(4.4, 1 / 4.4, (512, 512))
+def test_a_bias_that_differs_from_block_to_block_goes():
+    """Offsets are interpolated, so those of neighbours have to be reckoned with."""
+    original, decoded, valid = tile()
+    steps = np.random.default_rng(2).uniform(-0.6, 0.6, (12, 10))
+    decoded = decoded + np.kron(steps, np.ones((32, 32))).astype(np.float32)
+    lost = rendering.measure(original, decoded, valid, seed=SEED)
+    overall, median, largest = metrics.radiometric_bias(original, rendering.render(decoded, lost, seed=SEED), valid)
+    assert abs(overall) < 0.01
+    assert median < 0.1
+    assert largest < 0.25
+
+
+@pytest.mark.parametrize("bias_db", [-2, 2, 4])
+def test_a_bias_beyond_the_trim_goes(bias_db):
+    original, decoded, valid = tile()
+    lost = rendering.measure(original, decoded + bias_db, valid, seed=SEED)
+    rendered = rendering.render(decoded + bias_db, lost, seed=SEED)
+    overall, median, _ = metrics.radiometric_bias(original, rendered, valid)
+    assert abs(overall) < 0.01
+    assert median < 0.1
+
+
+def test_a_bias_beyond_the_largest_offset_is_no_error():
+    """A block whose intensity vanishes, and one far too dark."""
+    original, decoded, valid = (image.copy() for image in tile())
+    original[:32, :32], decoded[64:96, 64:96] = -400, -140
+    lost = rendering.measure(original, decoded, valid, seed=SEED)
+    assert np.isfinite(rendering.render(decoded, lost, seed=SEED)).all()
+
+
+@pytest.mark.parametrize(("unequal", "side"), [(False, 512), (True, 512), (True, 768)])
+def test_the_spectrum_comes_back(unequal, side):
+    """Also where rows and columns are correlated unequally, as in resampled scenes, and in large tiles."""
+    white = np.random.default_rng(5).gamma(4.4, 1 / 4.4, (side, side))
     sigmas = (1.2, 0.7) if unequal else (0.8, 0.8)
     original = 10 * np.log10(ndimage.gaussian_filter(white, sigmas))
     decoded = ndimage.gaussian_filter(original, 2.0)

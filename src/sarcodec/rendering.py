@@ -4,12 +4,9 @@
 from them and adds it to the decoded tile, so that number of looks, mean intensity and power spectrum come near those
 of the original. Its pixels have nothing to do with the lost ones, so the error per pixel grows.
 
-* Spectrum: original's minus decoded image's, as a short two-dimensional cosine series of its logarithm (a cepstrum):
-  positive, and different down, across and aslant, as resampled speckle is.
-* Marginal: filtered Gaussian noise (17×17 taps) is mapped to the logarithm of a Gamma variate, skewed as speckle in
-  dB is; the filter is designed for the spectrum after that mapping (Mehler's formula).
-* Position: noise depends on seed and pixel position alone (Philox, a counter per cell) and is filtered in cells of
-  fixed position, so a window of a rendering equals the same window of the whole, bit for bit.
+The spectrum drawn is that of the original minus that of the decoded image, as a short cosine series of its logarithm;
+the field is a window of what `speckle_field.draw` draws, scaled and shifted. A window of a rendering equals the same
+window of the whole, bit for bit.
 
 All dB are 10·log10 of intensity. Tiles of a scene share seed and noise; each has a record of its own.
 """
@@ -18,7 +15,6 @@ from __future__ import annotations
 
 import binascii
 import dataclasses
-import functools
 import math
 import struct
 import zlib
@@ -26,13 +22,12 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft, special
+from scipy import fft
 
-from sarcodec import errors, metrics
+from sarcodec import errors, metrics, speckle_field
 
 Floats = NDArray[np.float32]
 Reals = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 Place = tuple[int, int]
 
 STD_BLOCK: Final = 64
@@ -43,9 +38,9 @@ _VERSION, _HEAD = 1, struct.Struct("<BHHBb")  # version, height, width, std_step
 _OFFSET_STEP_DB, _TRIM_STEP_DB = 0.3, 0.01
 _MAX_LEVEL, _MAX_OFFSET, _STD_UNIT_DB, _STD_STEP = 127, 8, 1 / 1024, 160
 _GAINS = (0.90, 1.05)  # limits of the fine scale of the field: 0.9 dB of its spectrum
-_LOOKS = 1.5  # of the marginal: more skewed than the speckle, since what was kept of it is less so
-_SERIES_STEP, _SERIES_REACH = 1 / 32, 7
-_PATCH, _CELL, _REACH, _DESIGN, _TABLE = 32, 128, 8, 64, 2**16
+_PATCH, _DENSE = 32, 600 * 600  # side of a patch; pixels of the largest tile whose patches overlap
+_FINE, _ROUNDS, _ROUND_UP = 8, 2, 0.4  # how offsets are found; what is added before a fraction is cut off
+_MAX_DB = 150.0  # squares of intensity stay within float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +60,8 @@ class LostSpeckle:
     trim : int
         Correction of intensity of the whole tile in steps of 0.01 dB, within ±127.
     series : tuple of int
-        Natural logarithm of the spectrum by `harmonics`, within ±127 steps of 1/32 (1/16 for those of one cycle).
+        Natural logarithm of the spectrum by `speckle_field.harmonics`, within ±127 steps of 1/32 (1/16 for those of
+        one cycle).
 
     Raises InputError if a value is out of range or there are not as many as the size of the tile asks for.
     """
@@ -86,7 +82,7 @@ class LostSpeckle:
             ("std", self.std, math.prod(_grid(shape, STD_BLOCK)), 0, _MAX_LEVEL),
             ("offsets", self.offsets, math.prod(_grid(shape, OFFSET_BLOCK)), -_MAX_OFFSET, _MAX_OFFSET),
             ("trim", (self.trim,), 1, -127, 127),
-            ("series", self.series, len(harmonics()), -_MAX_LEVEL, _MAX_LEVEL),
+            ("series", self.series, len(speckle_field.harmonics()), -_MAX_LEVEL, _MAX_LEVEL),
         ):
             if len(values) != count or min(values) < low or max(values) > high:
                 got = f"{len(values)} values from {min(values, default=0)} to {max(values, default=0)}"
@@ -113,7 +109,9 @@ class LostSpeckle:
         if version != _VERSION:
             raise errors.FormatError(f"speckle record: version {version}, not {_VERSION}; install a newer sarcodec")
         grid = _grid((height, width), STD_BLOCK)
-        ends = np.cumsum([math.prod(grid), math.prod(_grid((height, width), OFFSET_BLOCK)), len(harmonics())])
+        ends = np.cumsum(
+            [math.prod(grid), math.prod(_grid((height, width), OFFSET_BLOCK)), len(speckle_field.harmonics())]
+        )
         inflate = zlib.decompressobj(-15)
         try:
             values = np.frombuffer(inflate.decompress(body[_HEAD.size :], int(ends[2]) + 1), np.int8).astype(int)
@@ -139,7 +137,7 @@ def measure(
     Parameters
     ----------
     original_db, decoded_db : array_like, shape (H, W), real
-        Tile before and after coding in dB, finite wherever `valid` is True, clipped to ±300; sides of 1 to 65535.
+        Tile before and after coding in dB, finite wherever `valid` is True, clipped to ±150; sides of 1 to 65535.
     valid : array_like, shape (H, W), bool
         True where a pixel counts; what others hold never matters.
     seed, top, left : int
@@ -152,18 +150,23 @@ def measure(
 
     Raises InputError if shapes, dtypes or values are not as said.
     """
-    original, decoded, mask = _checked(original_db, decoded_db, valid)
+    original, decoded, counts = _checked(original_db, decoded_db, valid)
     _check_place(seed, top, left)
-    series, power = _fitted(_power(original, mask), _power(decoded, mask))
-    error_power = (original - decoded) ** 2
-    share = power / max(float(error_power[mask].mean()), 1e-12) if mask.any() else 0.0
-    std_db = np.sqrt(_block_means(error_power, mask, STD_BLOCK) * share)
+    series, power = _fitted(*_powers((original, decoded), counts))
+    error, number = _block_sums((original - decoded) ** 2, STD_BLOCK), _block_sums(counts, STD_BLOCK)
+    share = power / max(float(error.sum()) / max(float(number.sum()), 1.0), 1e-12)
+    std_db = np.sqrt(error / np.maximum(number, 1.0) * share)
     levels = np.clip(np.rint(std_db.ravel() / (_STD_STEP * _STD_UNIT_DB)), 0, _MAX_LEVEL).astype(int)
-    no_offsets = (0,) * math.prod(_grid(mask.shape, OFFSET_BLOCK))
-    lost = LostSpeckle(mask.shape[0], mask.shape[1], _STD_STEP, tuple(levels.tolist()), no_offsets, 0, series)
-    normal = _normal(series, seed, (top, left), mask.shape)
-    lost = _with_gain(lost, normal, original, decoded, mask)
-    return _balanced(lost, normal, original, decoded, mask)
+    no_offsets = (0,) * math.prod(_grid(counts.shape, OFFSET_BLOCK))
+    lost = LostSpeckle(counts.shape[0], counts.shape[1], _STD_STEP, tuple(levels.tolist()), no_offsets, 0, series)
+    field = speckle_field.draw(series, seed, (top, left), counts.shape)
+    field *= _deviations(lost, counts.shape)
+    intensity = _intensity(original, counts)
+    lost = dataclasses.replace(lost, std_step=round(_gain(intensity, decoded, field, counts) * _STD_STEP))
+    field *= lost.std_step / _STD_STEP
+    field += _offset_db(lost, counts.shape)
+    field += decoded
+    return _balanced(lost, intensity, _intensity(field, counts))
 
 
 def render(
@@ -197,28 +200,15 @@ def render(
     if not (0 <= row <= lost.height - decoded.shape[0] and 0 <= column <= lost.width - decoded.shape[1]):
         size = (lost.height, lost.width)
         raise errors.InputError(f"start: {decoded.shape} at {start} leaves the tile of {size}; pass a place inside")
-    normal = _normal(lost.series, seed, (top + row, left + column), decoded.shape)
-    return np.asarray(decoded.astype(np.float32) + _field(lost, normal, start), dtype=np.float32)
+    texture = speckle_field.draw(lost.series, seed, (top + row, left + column), decoded.shape)
+    texture *= _deviations(lost, decoded.shape, start)
+    texture += _offset_db(lost, decoded.shape, start)
+    texture += decoded.astype(np.float32)
+    return texture
 
 
-@functools.cache
-def harmonics() -> tuple[Place, ...]:
-    """Cycles (down, across) of the cosines of the series by rising length: one half of a disc of radius 7."""
-    reach = range(-_SERIES_REACH, _SERIES_REACH + 1)
-    half = ((m, n) for m in reach for n in reach if m * m + n * n <= _SERIES_REACH**2 + 1 and (m, n) > (0, 0))
-    return tuple(sorted(half, key=lambda mn: (mn[0] ** 2 + mn[1] ** 2, mn)))
-
-
-def _cosines(size: int) -> Reals:
-    """Give what one step of each of `harmonics` adds at the frequencies of a size×size FFT, (size², harmonics)."""
-    down, across = np.meshgrid(*[np.fft.fftfreq(size)] * 2, indexing="ij")
-    cycles = np.array(harmonics())
-    steps = np.where((cycles**2).sum(axis=1) == 1, 2 * _SERIES_STEP, _SERIES_STEP)
-    return np.asarray(steps * np.cos(2 * np.pi * (np.outer(down, cycles[:, 0]) + np.outer(across, cycles[:, 1]))))
-
-
-def _checked(original_db: ArrayLike, decoded_db: ArrayLike, valid: ArrayLike) -> tuple[Reals, Reals, Mask]:
-    """Validate a tile; images come back as float64, within ±300 dB, 0 at every invalid pixel."""
+def _checked(original_db: ArrayLike, decoded_db: ArrayLike, valid: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Validate a tile; images come back as float32, within ±150 dB, 0 where invalid, and as such the mask, 1 or 0."""
     mask = np.asarray(valid)
     if mask.dtype != np.bool_ or mask.ndim != 2 or not 0 < min(mask.shape) <= max(mask.shape) <= MAX_SIDE:
         raise errors.InputError(f"valid: got {mask.dtype} {mask.shape}; pass 2-D bool, sides of 1 to {MAX_SIDE}")
@@ -226,10 +216,13 @@ def _checked(original_db: ArrayLike, decoded_db: ArrayLike, valid: ArrayLike) ->
     for name, image in (("original_db", np.asarray(original_db)), ("decoded_db", np.asarray(decoded_db))):
         if image.dtype.kind not in "fiu" or image.shape != mask.shape:
             raise errors.InputError(f"{name}: got {image.dtype} of shape {image.shape}; pass real dB of {mask.shape}")
-        if bad := int(np.count_nonzero(~np.isfinite(image) & mask)):
-            raise errors.InputError(f"{name}: {bad} valid pixels are not finite; repair or invalidate them")
-        images.append(np.clip(np.where(mask, image, 0).astype(np.float64), -300.0, 300.0))
-    return images[0], images[1], mask
+        image = image if mask.all() else np.where(mask, image, image.dtype.type(0))
+        if not (image.min() >= -_MAX_DB and image.max() <= _MAX_DB):
+            if bad := int(np.count_nonzero(~np.isfinite(image))):
+                raise errors.InputError(f"{name}: {bad} valid pixels are not finite; repair or invalidate them")
+            image = np.clip(image, -_MAX_DB, _MAX_DB)
+        images.append(image.astype(np.float32, copy=False))
+    return images[0], images[1], mask.astype(np.float32)
 
 
 def _check_place(seed: int, top: int, left: int) -> None:
@@ -238,26 +231,35 @@ def _check_place(seed: int, top: int, left: int) -> None:
             raise errors.InputError(f"{name} is {number!r}; give a whole number from 0 to {end - 1}")
 
 
-def _power(image: Reals, mask: Mask) -> Reals:
-    """Mean power spectrum in dB² of Hann-windowed patches, (32, 32) as of an FFT; its mean is the variance.
+def _powers(images: tuple[Floats, ...], counts: Floats) -> list[Reals]:
+    """Mean power spectra in dB² of Hann-windowed patches, (32, 17) each as of a real FFT; a mean is the variance.
 
-    Patches overlap by half (Welch, IEEE Trans. Audio Electroacoustics 15 (2), 1967). Those at least half valid count,
-    or the fullest; an invalid pixel gets its patch's mean.
+    Patches overlap by half (Welch, IEEE Trans. Audio Electroacoustics 15 (2), 1967); in a large tile they lie as the
+    black squares of a chessboard. Those at least half valid count, or the fullest; an invalid pixel gets its patch's
+    mean.
     """
-    half, shape, cut = _PATCH // 2, (_PATCH, _PATCH), np.lib.stride_tricks.sliding_window_view
-    sides = [(0, max(_PATCH - side, -side % half)) for side in image.shape]
-    images, masks = (cut(np.pad(a, sides), shape)[::half, ::half] for a in (image, mask))
-    numbers = masks.sum(axis=(2, 3), keepdims=True)
-    enough = min(_PATCH * _PATCH // 2, max(int(numbers.max()), 1))
-    taper = np.outer(*[np.hanning(_PATCH + 2)[1:-1]] * 2)
-    total, weight = np.zeros(shape), 1e-12  # no valid pixel: no power
-    for patches, inside, number in zip(images, masks, numbers, strict=True):
-        used = number[:, 0, 0] >= enough
-        means = patches[used].sum(axis=(1, 2), keepdims=True) / number[used]
-        tapers = taper * inside[used]
-        total += (np.abs(fft.fft2((patches[used] - means) * tapers)) ** 2).sum(axis=0)
-        weight += float((tapers**2).sum())
-    return total / weight
+    dense, shape = counts.size <= _DENSE, (_PATCH, _PATCH)
+    step = _PATCH // 2 if dense else _PATCH
+    sides = [(0, max(_PATCH - side, -side % step)) for side in counts.shape]
+    padded = [np.pad(a, sides) if np.any(sides) else a for a in (counts, *images)]
+    cuts = [np.lib.stride_tricks.sliding_window_view(a, shape)[::step, ::step] for a in padded]
+    numbers = cuts[0].sum(axis=(2, 3))
+    black = np.indices(numbers.shape).sum(axis=0) % 2 == 0
+    if not dense and numbers[black].any():
+        numbers[~black] = 0
+    enough = min(_PATCH * _PATCH / 2, max(float(numbers.max()), 1.0))
+    taper = np.outer(*[np.hanning(_PATCH + 2)[1:-1]] * 2).astype(np.float32)
+    totals, weight = [np.zeros((_PATCH, _PATCH + 2)) for _ in images], 1e-12  # no valid pixel: no power
+    for row in range(len(numbers)):
+        used = numbers[row] >= enough
+        tapers = taper * cuts[0][row, used]
+        weight += float(np.vdot(tapers, tapers))
+        for total, cut in zip(totals, cuts[1:], strict=True):
+            patches = cut[row, used]
+            patches -= patches.sum(axis=(1, 2), keepdims=True) / numbers[row, used, None, None]
+            patches *= tapers
+            total += np.square(fft.rfft2(patches).view(np.float32)).sum(axis=0)
+    return [total.reshape(_PATCH, -1, 2).sum(axis=2) / weight for total in totals]
 
 
 def _fitted(original: Reals, decoded: Reals) -> tuple[tuple[int, ...], float]:
@@ -266,135 +268,133 @@ def _fitted(original: Reals, decoded: Reals) -> tuple[tuple[int, ...], float]:
     Damped Gauss-Newton steps on log((decoded + lost) / original), so that a frequency counts as far as it was lost;
     one where a codec added power cannot be mended and pulls little. High harmonics are held back a little.
     """
-    total, kept = original.ravel() + 1e-12 + 1e-6 * float(original.mean()), decoded.ravel()
-    design = np.hstack([np.ones((total.size, 1)), _cosines(_PATCH)])
-    ridge = total.size * np.diag([0.0] + [4e-7 * (m * m + n * n) for m, n in harmonics()])
+    twice = np.full(original.shape, 2.0)  # a real FFT has half of the frequencies, but for two columns
+    twice[:, [0, -1]] = 1.0
+    number, mean = twice.sum(), float((twice * original).sum() / twice.sum())
+    total, kept = original.ravel() + 1e-12 + 1e-6 * mean, decoded.ravel()
+    counts = twice.ravel() * (np.arange(total.size) > 0)  # patches have no mean
+    design = np.hstack([np.ones((total.size, 1)), speckle_field.cosines(_PATCH)])
+    ridge = number * np.diag([0.0] + [4e-7 * (m * m + n * n) for m, n in speckle_field.harmonics()])
     lost = np.maximum(total - kept, 0.02 * total)
-    weight = np.clip(lost / total, 0.05, 1.0) * (np.arange(total.size) > 0)  # patches have no mean
+    weight = counts * np.clip(lost / total, 0.05, 1.0)
     series = np.linalg.solve(design.T @ (design * weight[:, None]) + ridge, design.T @ (weight * np.log(lost)))
     for _ in range(12):
         lost = np.exp(np.clip(design @ series, -60.0, 60.0))
         residual = np.clip(np.log(total) - np.log(kept + lost), -0.5, 0.5)
-        slopes = design[1:] * np.maximum(lost / (kept + lost), 0.01)[1:, None]
-        step = slopes.T @ residual[1:] - ridge @ series
-        series = series + 0.7 * np.linalg.solve(slopes.T @ slopes + ridge + 1e-5 * np.eye(len(series)), step)
+        slopes = design * np.maximum(lost / (kept + lost), 0.01)[:, None]
+        counted = (slopes * counts[:, None]).T
+        step = counted @ residual - ridge @ series
+        change = 0.7 * np.linalg.solve(counted @ slopes + ridge + 1e-5 * np.eye(len(series)), step)
+        series = series + change
+        if np.abs(change).max() < 0.03:
+            break
     levels = np.clip(np.rint(series[1:]), -_MAX_LEVEL, _MAX_LEVEL)
-    power = np.exp(np.clip(series[0] + design[:, 1:] @ levels, -60.0, 60.0)).mean()
-    return tuple(levels.astype(int).tolist()), float(power)
+    power = np.exp(np.clip(series[0] + design[:, 1:] @ levels, -60.0, 60.0))
+    return tuple(levels.astype(int).tolist()), float(power @ twice.ravel() / number)
 
 
-def _with_gain(lost: LostSpeckle, normal: Reals, original: Reals, decoded: Reals, mask: Mask) -> LostSpeckle:
-    """Scale the field for an ENL ratio near 1, taken as linear in the gain between the two limits."""
-    steps = [round(gain * lost.std_step) for gain in _GAINS]
-    trials = [dataclasses.replace(lost, std_step=step) for step in steps]
-    weak, strong = (metrics.enl_ratio(original, decoded + _field(trial, normal), mask) for trial in trials)
-    if not math.inf > weak > strong:  # no homogeneous window, or no field
-        return lost
-    return dataclasses.replace(lost, std_step=round(np.interp(-1.0, [-weak, -strong], steps)))
+def _gain(intensity: Floats, decoded: Floats, field: Floats, counts: Floats) -> float:
+    """Scale of the field for a ratio near 1 by `metrics.enl_ratio`, taken as linear in it between two limits."""
+    size = metrics.ENL_WINDOW
+    if min(counts.shape) < size:
+        return 1.0
+    cuts = [np.lib.stride_tricks.sliding_window_view(a, (size, size))[::size, ::size] for a in (decoded, field)]
+    inside = tuple(np.s_[: number * size] for number in cuts[0].shape[:2])
+    number, first, second = (_block_sums(a[inside], size) for a in (counts, intensity, np.square(intensity)))
+    mean = first / size**2
+    variance = second / size**2 - mean**2
+    speckled = (number == size**2) & (variance > 1e-5 * mean**2)
+    if not speckled.any():
+        return 1.0
+    looks = np.divide(mean**2, variance, out=np.zeros_like(mean), where=speckled)
+    chosen = looks >= np.sort(looks[speckled])[-math.ceil(np.count_nonzero(speckled) / 5)]
+    below, noise = (cut[chosen].reshape(-1, size**2).astype(np.float64) for cut in cuts)
+    ratios = []
+    for gain in _GAINS:
+        drawn = np.exp((below + noise * gain) * (math.log(10) / 10))
+        found = drawn.mean(axis=1) ** 2 / np.maximum(drawn.var(axis=1), 1e-300)
+        ratios.append(float(np.median(found / looks[chosen])))
+    return float(np.interp(-1.0, -np.array(ratios), _GAINS)) if ratios[0] > ratios[1] else 1.0  # 1: no field
 
 
-def _balanced(lost: LostSpeckle, normal: Reals, original: Reals, decoded: Reals, mask: Mask) -> LostSpeckle:
-    """Make the mean intensity that of the original: of the tile by the trim, of blocks by offsets, of the tile."""
-    for block in ((whole := max(mask.shape)), OFFSET_BLOCK, whole):
-        pair = (original, decoded + _field(lost, normal))
-        wanted, got = (_block_means(10 ** (image / 10), mask, block) for image in pair)
-        change_db = 10 * np.log10(np.divide(wanted, got, out=np.ones_like(got), where=got > 0))
-        if block == whole:
-            trim = lost.trim + round(float(change_db[0, 0]) / _TRIM_STEP_DB)
-            lost = dataclasses.replace(lost, trim=min(max(trim, -127), 127))
-        else:
-            steps = np.clip(np.rint(change_db.ravel() / _OFFSET_STEP_DB), -_MAX_OFFSET, _MAX_OFFSET)
-            lost = dataclasses.replace(lost, offsets=tuple(steps.astype(int).tolist()))
-    return lost
+def _balanced(lost: LostSpeckle, original: Floats, rendered: Floats) -> LostSpeckle:
+    """Make the mean intensity that of the original: of blocks by offsets, then of the tile by the trim.
+
+    Offsets are interpolated, so those of its neighbours change a block too; a second round makes up for most of that,
+    told from sums over 8×8 pixels. They are rounded a little towards 0, which saves bytes.
+    """
+    fine = _block_sums(rendered, _FINE)
+    centres = [_FINE * np.arange(side) + (_FINE - 1) / 2 for side in fine.shape]
+    wanted = _block_sums(original, OFFSET_BLOCK)
+
+    def corrected(offset_db: Reals) -> Reals:
+        return np.asarray(fine * 10 ** (_interpolated(offset_db, OFFSET_BLOCK, centres) / 10))
+
+    def trim_of(got: float, limit: int) -> int:
+        trim = round(10 * math.log10(float(wanted.sum()) / got) / _TRIM_STEP_DB) if got > 0 else 0
+        return min(max(trim, -limit), limit)
+
+    found = (wanted > 0) & (_block_sums(fine, OFFSET_BLOCK // _FINE) > 0)
+    offset_db = np.zeros_like(wanted)
+    trim_db = trim_of(float(fine.sum()), 100) * _TRIM_STEP_DB  # leaves some for what rounding offsets does
+    for _ in range(_ROUNDS):
+        got = _block_sums(corrected(offset_db + trim_db), OFFSET_BLOCK // _FINE)
+        offset_db += 10 * np.log10(np.divide(wanted, got, out=np.ones_like(got), where=found))
+    steps = offset_db / _OFFSET_STEP_DB
+    steps = np.trunc(np.clip(steps + np.copysign(_ROUND_UP, steps), -_MAX_OFFSET, _MAX_OFFSET))
+    trim = trim_of(float(corrected(steps * _OFFSET_STEP_DB).sum()), 127)
+    return dataclasses.replace(lost, offsets=tuple(steps.astype(int).ravel().tolist()), trim=trim)
 
 
-def _field(lost: LostSpeckle, normal: Reals, start: Place = (0, 0)) -> Floats:
-    """Turn normal noise of a window into the field in dB, by which mean intensity changes as the record says."""
-    std_db = np.array(lost.std).reshape(_grid((lost.height, lost.width), STD_BLOCK)) * (lost.std_step * _STD_UNIT_DB)
+def _offset_db(lost: LostSpeckle, shape: tuple[int, ...], start: Place = (0, 0)) -> Floats:
+    """Interpolate the mean of the field in dB, by which mean intensity changes as the record says."""
     grid = _grid((lost.height, lost.width), OFFSET_BLOCK)
     centres = [OFFSET_BLOCK * np.arange(n) + (OFFSET_BLOCK - 1) / 2 for n in grid]
-    # E[X^p] of a unit-variance log-Gamma field, which is taken off in dB.
-    p = _interpolated(std_db, STD_BLOCK, centres) * (np.log(10) / 10 / math.sqrt(special.polygamma(1, _LOOKS)))
-    growth = special.gammaln(_LOOKS + p) - special.gammaln(_LOOKS) - p * special.digamma(_LOOKS)
     offset_db = np.array(lost.offsets).reshape(grid) * _OFFSET_STEP_DB + lost.trim * _TRIM_STEP_DB
-    offset_db -= growth * (10 / np.log(10))
-    pixels = [np.arange(side) + first for side, first in zip(normal.shape, start, strict=True)]
-    index = np.clip((normal + 6.0) * ((_TABLE - 1) / 12), 0, _TABLE - 1).astype(np.uint16)
-    field = _interpolated(std_db, STD_BLOCK, pixels) * _marginal().take(index)
-    return np.asarray(field + _interpolated(offset_db, OFFSET_BLOCK, pixels), dtype=np.float32)
+    offset_db -= speckle_field.growth_db(_interpolated(_std_db(lost), STD_BLOCK, centres))
+    return _interpolated(offset_db.astype(np.float32), OFFSET_BLOCK, _places(shape, start))
 
 
-def _normal(series: tuple[int, ...], seed: int, corner: Place, shape: tuple[int, ...]) -> Reals:
-    """Draw standard normal noise for a window of `shape` whose first pixel in the scene is `corner`."""
-    down, across = (range(at // _CELL, (at + side - 1) // _CELL + 1) for at, side in zip(corner, shape, strict=True))
-    rows, columns = (range(cells.start - 1, cells.stop + 1) for cells in (down, across))
-    white = np.block([[_noise(seed, row, column) for column in columns] for row in rows])
-    side, start = _CELL + 2 * _REACH, _CELL - _REACH
-    response = fft.rfft2(_taps(series), (side, side))
-    shaped = np.empty((len(down) * _CELL, len(across) * _CELL))
-    # Always whole cells: the same input to the same transform has the same last bit, whatever the window.
-    for row in range(0, shaped.shape[0], _CELL):
-        for column in range(0, shaped.shape[1], _CELL):
-            cut = white[row + start : row + start + side, column + start : column + start + side]
-            filtered = fft.irfft2(fft.rfft2(cut) * response, (side, side))
-            shaped[row : row + _CELL, column : column + _CELL] = filtered[2 * _REACH :, 2 * _REACH :]
-    return shaped[corner[0] % _CELL :, corner[1] % _CELL :][: shape[0], : shape[1]]
+def _std_db(lost: LostSpeckle) -> Reals:
+    return np.array(lost.std).reshape(_grid((lost.height, lost.width), STD_BLOCK)) * (lost.std_step * _STD_UNIT_DB)
 
 
-def _noise(seed: int, row: int, column: int) -> Reals:
-    """White standard normal noise of one cell, from raw bits: only those stay the same in every NumPy."""
-    counter = np.array([0, 0, column % 2**64, row % 2**64], np.uint64)
-    bits = np.random.Philox(key=int(seed), counter=counter).random_raw(_CELL * _CELL // 4)
-    return np.asarray(special.ndtri((bits.astype("<u8").view("<u2") + 0.5) / 2**16)).reshape(_CELL, _CELL)
+def _deviations(lost: LostSpeckle, shape: tuple[int, ...], start: Place = (0, 0)) -> Floats:
+    """Interpolate the standard deviation of the field in dB at the pixels of a window."""
+    return _interpolated(_std_db(lost).astype(np.float32), STD_BLOCK, _places(shape, start))
 
 
-@functools.cache
-def _marginal() -> Reals:
-    """Log-Gamma quantiles of mean 0 and variance 1 at 2^16 normal values from -6 to 6."""
-    gamma = special.gammaincinv(_LOOKS, special.ndtr(np.linspace(-6, 6, _TABLE)))
-    return np.asarray((np.log(gamma) - special.digamma(_LOOKS)) / math.sqrt(special.polygamma(1, _LOOKS)))
-
-
-@functools.cache
-def _correlations() -> tuple[Reals, Reals]:
-    """Correlation of two normal variates, and that of their images by the marginal (Mehler), both rising."""
-    normal, weight = np.polynomial.hermite_e.hermegauss(80)
-    image = np.interp(normal, np.linspace(-6, 6, _TABLE), _marginal()) * weight
-    orders = np.arange(1, 13)
-    power = np.array([special.eval_hermitenorm(k, normal) @ image for k in orders]) ** 2 / special.factorial(orders)
-    before = np.linspace(-1, 1, 2001)
-    return before, (before[:, None] ** orders) @ (power / power.sum())
-
-
-def _taps(series: tuple[int, ...]) -> Reals:
-    """Filter (17, 17) of unit energy by which white noise has the lost spectrum once the marginal is applied."""
-    spectrum = np.exp(_cosines(_DESIGN) @ np.array(series)).reshape(_DESIGN, _DESIGN)
-    correlation = np.fft.ifft2(spectrum / spectrum.mean()).real
-    before, after = _correlations()
-    power = np.fft.fft2(np.interp(correlation, after, before)).real
-    near = np.arange(-_REACH, _REACH + 1)
-    taps = np.fft.ifft2(np.sqrt(np.maximum(power, 0.0))).real[np.ix_(near, near)]
-    return np.asarray(taps / math.sqrt(float((taps**2).sum())))
+def _places(shape: tuple[int, ...], start: Place) -> list[NDArray[Any]]:
+    return [np.arange(side) + first for side, first in zip(shape, start, strict=True)]
 
 
 def _grid(shape: tuple[int, ...], block: int) -> Place:
     return -(-shape[0] // block), -(-shape[1] // block)
 
 
-def _block_means(image: Reals, mask: Mask, block: int) -> Reals:
-    """Mean over the valid pixels of each block from the top left corner, 0 where there is none."""
-    down, across = (np.arange(0, side, block) for side in mask.shape)
-    arrays = (np.where(mask, image, 0.0), mask.astype(np.float64))
-    total, count = (np.add.reduceat(np.add.reduceat(a, down, axis=0), across, axis=1) for a in arrays)
-    return np.asarray(total / np.maximum(count, 1.0))
+def _intensity(image_db: Floats, counts: Floats) -> Floats:
+    """Linear intensity, 0 where invalid."""
+    intensity = image_db * np.float32(math.log(10) / 10)
+    np.exp(intensity, out=intensity)
+    intensity *= counts
+    return intensity
 
 
-def _interpolated(values: Reals, block: int, places: list[NDArray[Any]]) -> Reals:
+def _block_sums(image: NDArray[Any], block: int) -> Reals:
+    """Sum each block from the top left corner."""
+    rows = np.array([image[row : row + block].sum(axis=0) for row in range(0, image.shape[0], block)], np.float64)
+    return np.add.reduceat(rows, np.arange(0, image.shape[1], block), axis=1)
+
+
+def _interpolated(values: NDArray[Any], block: int, places: list[NDArray[Any]]) -> NDArray[Any]:
     """Interpolate values at block centres bilinearly at rows × columns, constant beyond the outermost centres."""
-    for axis in (0, 1):
+    for axis in (1, 0):
         last = values.shape[axis] - 1
         at = np.clip((places[axis] + 0.5) / block - 0.5, 0, last)
         low = at.astype(np.intp)
-        share = np.expand_dims(at - low, 1 - axis)
-        values = values.take(low, axis) * (1 - share) + values.take(np.minimum(low + 1, last), axis) * share
+        share = np.expand_dims(at - low, 1 - axis).astype(values.dtype)
+        rise = np.diff(values, axis=axis, append=values.take([last], axis)).take(low, axis)
+        rise *= share
+        rise += values.take(low, axis)
+        values = rise
     return values
