@@ -79,7 +79,10 @@ def _decoded(
                 db = engine.decode_window(latents.window(area), record, step)[place.inside(area)]
                 if speckle:
                     db = _with_speckle(reader, band, tile, place, db)
-                pending[place.inside(strip)] += grid.weights(tile)[place.inside(tile.blend)] * db
+                if grid.ramp:
+                    pending[place.inside(strip)] += grid.weights(tile)[place.inside(tile.blend)] * db
+                else:
+                    pending[place.inside(strip)] = db
             begins = grid.at(row + 1, 0).blend.top if row + 1 < grid.rows else grid.height
             final = min(max(begins, top), window.bottom)
             if final > top:
