@@ -49,7 +49,7 @@ class LappedConfig:
     channels: int = 64
     layers: int = 8
     cell: int = 4
-    restorer_steps: int = 10500
+    restorer_steps: int = 8000
     batch: int = 16
     crop: int = 128
     learning_rate: float = 1e-3

@@ -208,7 +208,7 @@ def train_lapped(
         list[str] | None, typer.Option(help="Name pattern of validation images; may be given again.")
     ] = None,
     seed: Annotated[int, typer.Option()] = 0,
-    restorer_steps: Annotated[int, typer.Option(help="Optimiser steps of the restoring network.")] = 10500,
+    restorer_steps: Annotated[int, typer.Option(help="Optimiser steps of the restoring network.")] = 8000,
     prepare_only: Annotated[bool, typer.Option(help="Write the run's images and stop; train with --resume.")] = False,
     device: terminal.Device = "cpu",
 ) -> None:
