@@ -10,6 +10,7 @@ A tile's bytes decode to a *latent* (C, h, w) of its own; windows of latents, wh
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -214,6 +215,7 @@ class LappedEngine:
         self._device = open_device(device)
         self._bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self._device))
         self.workers = torch.get_num_threads()
+        self._one_at_a_time = threading.Lock()  # for the network takes all threads
         self._restorer = model.restorer.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def check_step(self, step: int) -> None:
@@ -267,7 +269,8 @@ class LappedEngine:
         centred = lapped.synthesise(latent.reshape(shape))
         if step >= self.model.restored_below:
             return centred + np.float32(band.vmin)
-        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+        autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
+        with self._one_at_a_time, torch.inference_mode(), autocast:
             batch = torch.from_numpy(centred)[None, None].to(self._device)
             restored = self._restorer(batch, torch.tensor([contexts.step_db(step)], device=self._device))
             db: FloatArray = restored[0, 0].float().cpu().numpy()

@@ -5,7 +5,9 @@ A whole band is the window of all its pixels, so that both take the same path an
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent import futures
 from typing import Any
 
 import numpy as np
@@ -61,7 +63,6 @@ def _decoded(
 ) -> Iterator[tuple[int, FloatArray]]:
     """Decode a window to dB, blending over the borders of tiles; yields finished rows."""
     grid = _grid(reader.header, engine)
-    record, step = reader.header.bands[band], reader.header.step
     rows, columns = grid.rows_of(window), grid.columns_of(window)
     first = _area(grid.at(rows[0], columns[0]), window, engine)
     last = _area(grid.at(rows[-1], columns[-1]), window, engine)
@@ -74,9 +75,9 @@ def _decoded(
             bottom = min(grid.at(row, 0).blend.bottom, window.bottom)
             pending = np.concatenate([pending, np.zeros((bottom - top - len(pending), window.shape[1]), np.float32)])
             strip = tiling.Window(top, bottom, window.left, window.right)
-            for tile in (grid.at(row, column) for column in columns):
-                place, area = tile.blend.shared(window), _area(tile, window, engine)
-                db = engine.decode_window(latents.window(area), record, step)[place.inside(area)]
+            for tile, place, db in _windows(
+                reader, band, engine, latents, [grid.at(row, c) for c in columns], window
+            ):
                 if speckle:
                     db = _with_speckle(reader, band, tile, place, db)
                 if grid.ramp:
@@ -89,6 +90,29 @@ def _decoded(
                 yield top, pending[: final - top]
             top, pending = final, pending[final - top :]
             latents.forget_rows_before(row)
+
+
+def _windows(
+    reader: container.Reader,
+    band: int,
+    engine: engines.Engine,
+    latents: stored_tiles.LatentTiles,
+    tiles: list[tiling.Tile],
+    window: tiling.Window,
+) -> Iterator[tuple[tiling.Tile, tiling.Window, FloatArray]]:
+    """Decode what tiles give to ``window``, several at once; yields tile, place and dB there, in order."""
+    record, step = reader.header.bands[band], reader.header.step
+    jobs: deque[tuple[tiling.Tile, tiling.Window, futures.Future[FloatArray]]] = deque()
+    for tile in tiles:
+        if not engine.ramp and stored_tiles.is_blank(reader, band, tile.row, tile.column):
+            continue
+        place, area = tile.blend.shared(window), _area(tile, window, engine)
+        jobs.append((tile, place, latents.decode(area, record, step, place.inside(area))))
+        if len(jobs) > engine.workers:
+            done, place, job = jobs.popleft()
+            yield done, place, job.result()
+    for tile, place, job in jobs:
+        yield tile, place, job.result()
 
 
 def _grid(header: container.Header, engine: engines.Engine) -> tiling.TileGrid:

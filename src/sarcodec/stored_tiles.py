@@ -33,6 +33,11 @@ def entry_limit(header: container.Header) -> int:
     return (1 << 16) + 1024 + 8 * header.channels * rows * columns
 
 
+def is_blank(reader: container.Reader, band: int, row: int, column: int) -> bool:
+    """Tell whether a tile has no symbols, for it and what lies near it hold no valid pixel."""
+    return container.tile_name(band, row, column) not in reader and container.mask_name(band, row, column) in reader
+
+
 class LatentTiles:
     """Latents of a band, decoded tile by tile when first needed, or ahead of that in threads.
 
@@ -68,6 +73,13 @@ class LatentTiles:
             for column in self._columns:
                 self._begin(row, column)
 
+    def decode(
+        self, window: tiling.Window, record: container.Band, step: int, part: tuple[slice, slice]
+    ) -> futures.Future[FloatArray]:
+        """Begin to turn the latents of a window into dB (H, W), of which ``part`` is wanted."""
+        latent = self.window(window)
+        return self._pool.submit(lambda: self._engine.decode_window(latent, record, step)[part])
+
     def window(self, window: tiling.Window) -> FloatArray:
         """Return the latents (C, h, w) of a window whose top and left are multiples of the stride."""
         stride = self._reader.header.stride
@@ -90,7 +102,7 @@ class LatentTiles:
             header = self._reader.header
             size = latent_shape(self._grid.at(row, column).core.shape, header.stride)
             name = container.tile_name(self._band, row, column)
-            if name not in self._reader and container.mask_name(self._band, row, column) in self._reader:
+            if is_blank(self._reader, self._band, row, column):
                 self._cache[row, column] = futures.Future()
                 self._cache[row, column].set_result(np.zeros((self._engine.channels, *size), np.float32))
             else:
