@@ -134,7 +134,7 @@ def simulated_db(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
 def lapped_bytes() -> bytes:
     """The file of a lapped model that is fitted a little; its restorer is random, small, and sees as far as any."""
     tiles = [coefficient_fit.tiles_of(simulated_db((192, 192), seed)) for seed in (1, 2)]
-    coder = coefficient_fit.fit(tiles, rounds=2, steps=60, draws=2)
+    coder = coefficient_fit.fit(tiles, rounds=2, steps=150, draws=2)
     torch.manual_seed(0)
     network = restorer.Restorer(restorer.RestorerConfig(8, 4, 8))
     torch.nn.init.normal_(network.layers[-1].weight, std=0.01)

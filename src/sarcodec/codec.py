@@ -28,6 +28,7 @@ from sarcodec import (
     radiometry,
     rendering,
     restoring,
+    threads,
     tiling,
 )
 
@@ -146,7 +147,7 @@ class Codec:
             writer.add(product.entry_name(path), data, deflate=True)
         grid = tiling.TileGrid(layout.height, layout.width, options.tile, margin=self.engine.margin)
         bands = []
-        with futures.ThreadPoolExecutor(self.engine.workers) as pool:
+        with threads.one_each(), futures.ThreadPoolExecutor(self.engine.workers) as pool:
             for band in range(layout.count):
                 sample = functools.partial(source.sample, band)
                 about = engines.BandInfo(sample, layout.quantity, layout.polarisations[band], layout.nodata)

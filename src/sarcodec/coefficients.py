@@ -9,7 +9,7 @@ frequency and block. Where a level is above the highest table, the symbol's lowe
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
+from sarcodec import coefficient_order as order
 from sarcodec import contexts, entropy, errors, trellis
-from sarcodec.compiled import Array, compiled
+from sarcodec.compiled import Array, compiled, compiled_with_lock
 from sarcodec.contexts import DIAGONALS, OCTAVE
 from sarcodec.lapped import BLOCK
 
@@ -87,22 +88,13 @@ class CoefficientCoder:
         """
         choice = choice or self.choose(symbols, step_index)
         used = last_diagonal(symbols)
+        flat = BLOCK, BLOCK, -1
+        codes, runs = np.empty(4 * symbols.size, np.int32), np.empty((2 * order.MODELS * used, 3), np.int64)
+        parts = symbols.reshape(flat), choice.shift.reshape(flat), choice.table.reshape(flat)
+        count = order.lay_out(*parts, used, self._minima, codes, runs)
         coder = constriction.stream.queue.RangeEncoder()
-        for number in range(used):
-            place = contexts.diagonal(number)
-            at = place.rows, place.columns
-            values, shift, index = symbols[at].ravel(), choice.shift[at].ravel(), choice.table[at].ravel()
-            order = np.argsort(index, kind="stable")
-            high, codes = (values >> shift)[order], np.empty(values.size, np.int32)
-            plain = _codes(high, index[order], self._minima, codes)
-            for table, part in groups(index):
-                if plain:
-                    coder.encode(codes[part], self.tables[table].model())
-                else:
-                    entropy.put(coder, high[part], self.tables[table])
-            for bits, chosen in low_bits(shift):
-                uniform = constriction.stream.model.Uniform(1 << bits)
-                coder.encode((values[chosen] & ((1 << bits) - 1)).astype(np.int32), uniform)
+        for model, start, end in runs[:count].tolist():
+            coder.encode(codes[start:end], self._models[model])
         return bytes([used]) + entropy.words(coder)
 
     def decode(self, data: bytes, shape: tuple[int, int], step_index: int) -> tuple[Integers, FloatArray]:
@@ -122,38 +114,36 @@ class CoefficientCoder:
         """
         if len(data) % 4 != 1 or data[0] > DIAGONALS or shape[0] * shape[1] > MAX_TILE_BLOCKS:
             raise errors.FormatError(f"symbols: {len(data)} bytes for {shape[0]}×{shape[1]} blocks; damaged")
-        symbols = np.zeros((BLOCK, BLOCK, *shape), np.int32)
-        multiples = np.zeros(symbols.shape, np.float32)
-        known, states = contexts.Neighbourhood(*shape), _States(shape)
+        tile = order.Unfolding(shape[0] * shape[1], trellis.NEXT, _tables_of_levels())
+        known, priors = contexts.Neighbourhood(*shape), self.network.priors(step_index)
+        level = np.zeros(tile.symbols.shape, np.uint8)
         try:
             coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data[1:], "<u4").astype(np.uint32))
             for number in range(data[0]):
-                place = contexts.diagonal(number)
-                level = self.network.level(known.features(number, self.network.prior(number, step_index)))
-                quantiser = trellis.quantiser(states.of(number)).view(np.uint8)
-                shift, index = table_index(level)
-                index += np.uint8(TABLES) * quantiser
-                values = self._take(coder, shift.ravel(), index.ravel()).reshape(level.shape)
-                symbols[place.rows, place.columns] = values
-                multiples[place.rows, place.columns] = self._restored(values, index)
-                known.learn(number, values)
-                states.learn(number, values)
+                self.network.levels_at(number, known, priors, level)
+                tile.close(number, self._take(coder, tile.open(number, level)), known.magnitude)
         except (AssertionError, ValueError) as cause:
             raise errors.FormatError(f"symbols: the stream is damaged ({cause})") from cause
-        return symbols, multiples
+        symbols = tile.symbols.reshape(BLOCK, BLOCK, *shape)
+        return symbols, self._restored(symbols, tile.table)
 
-    def _take(self, coder: Any, shift: Bytes, index: Bytes) -> Integers:
-        """Decode the symbols of a diagonal, (n,) as their low bits and tables; ValueError for what none encodes."""
-        values, order = np.empty(index.size, np.int64), np.argsort(index, kind="stable")
-        for table, part in groups(index):
-            chosen, escape = order[part], -2 * self._minima[table] + 1
-            codes = coder.decode(self.tables[table].model(), chosen.size)
-            if not _place(codes, chosen, escape, values):
-                values[chosen] = entropy.unescape(coder, codes, self.tables[table])
-        for bits, chosen in low_bits(shift):
-            low = coder.decode(constriction.stream.model.Uniform(1 << bits), chosen.size)
-            values[chosen] = (values[chosen] << bits) | low
-        if np.abs(values).max() > trellis.LARGEST:
+    def _take(self, coder: Any, diagonal: order.Diagonal) -> Integers:
+        """Decode the symbols of a diagonal, (n,); ValueError for what none encodes."""
+        parts = []
+        for table, count in enumerate(diagonal.counts.tolist()):
+            if count:
+                codes = coder.decode(self._models[table], count)
+                if _holds(codes, self._escapes[table]):
+                    codes = entropy.unescape(coder, codes, self.tables[table]) - self._minima[table]
+                parts.append(codes)
+        values = np.empty(diagonal.table.size, np.int64)
+        largest = order.in_place(np.concatenate(parts), diagonal.order, diagonal.table, self._minima, values)
+        if diagonal.shift.any():
+            for bits in np.unique(diagonal.shift[diagonal.shift > 0]).tolist():
+                low = diagonal.shift == bits
+                values[low] = (values[low] << bits) | coder.decode(self._models[order.HALVES + bits], int(low.sum()))
+            largest = np.abs(values).max()
+        if largest > trellis.LARGEST:
             raise ValueError("a symbol is larger than any that is coded")
         return values.astype(np.int32)
 
@@ -211,6 +201,17 @@ class CoefficientCoder:
     def _minima(self) -> Integers:
         return np.array([table.minimum for table in self.tables], np.int32)
 
+    @functools.cached_property
+    def _escapes(self) -> list[int]:
+        return [table.frequencies.size - 1 for table in self.tables]
+
+    @functools.cached_property
+    def _models(self) -> list[Any]:
+        """What constriction codes with, by number; see :mod:`sarcodec.coefficient_order`."""
+        uniform = constriction.stream.model.Uniform
+        bits = range(1, order.MODELS - order.HALVES)
+        return [table.model() for table in self.tables] + [uniform(1 << 16)] + [uniform(1 << n) for n in bits]
+
     def _restored(self, symbols: Integers, table: Bytes) -> FloatArray:
         restored = np.empty(symbols.shape, np.float32)
         centroids = self.centroids.reshape(2 * TABLES, CENTROIDS)
@@ -239,28 +240,6 @@ class CoefficientCoder:
             raise errors.FormatError(f"coefficient coder: not valid ({cause})") from cause
 
 
-class _States:
-    """States of the trellis as diagonals become known; the twin of :func:`trellis.all_states`."""
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self._after = np.zeros((BLOCK, BLOCK, *shape), np.int8)
-        self._shape = shape
-
-    def of(self, number: int) -> trellis.States:
-        """Return the states (n, h, w) before the symbols of a diagonal."""
-        place = contexts.diagonal(number)
-        if number == 0:
-            return np.zeros((1, *self._shape), np.int8)
-        first = place.columns == 0
-        before: trellis.States = self._after[place.rows - first, place.columns - ~first]
-        return before
-
-    def learn(self, number: int, symbols: Integers) -> None:
-        """Enter the symbols of a diagonal."""
-        place = contexts.diagonal(number)
-        self._after[place.rows, place.columns] = trellis.NEXT[self.of(number), symbols & 1]
-
-
 def last_diagonal(symbols: Integers) -> int:
     """Return how many diagonals must be coded to reach the last symbol of (BLOCK, BLOCK, …) that is not 0."""
     rows, columns = np.nonzero(symbols.any(axis=tuple(range(2, symbols.ndim))))
@@ -281,39 +260,13 @@ def _tables_of_levels() -> tuple[Bytes, Bytes]:
     return shift.astype(np.uint8), index.astype(np.uint8)
 
 
-def groups(keys: Bytes) -> Iterator[tuple[int, slice]]:
-    """Yield every distinct key, ascending, with its part of the sorted keys."""
-    counts = np.bincount(keys)
-    ends = np.cumsum(counts)
-    for key in np.flatnonzero(counts).tolist():
-        yield key, slice(ends[key] - counts[key], ends[key])
-
-
-def low_bits(shift: Bytes) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """Yield every number of low bits, ascending, with the places that have them, ascending."""
-    for bits in np.unique(shift[shift > 0]).tolist():
-        yield bits, np.flatnonzero(shift == bits)
-
-
-@compiled
-def _codes(values: Array, tables: Array, minima: Array, codes: Array) -> bool:
-    """Fill the indices of values in their tables, which are symmetric; returns False if one is in none."""
-    for i in range(values.size):
-        minimum = minima[tables[i]]
-        codes[i] = values[i] - minimum
-        if values[i] < minimum or values[i] > -minimum:
-            return False
-    return True
-
-
-@compiled
-def _place(codes: Array, chosen: Array, escape: int, values: Array) -> bool:
-    """Put values by their indices in a table where they belong; returns False if one is the escape."""
+@compiled_with_lock
+def _holds(codes: Array, code: int) -> bool:
+    """Tell whether a code is among a few: so short that giving up the lock would take longer."""
+    found = False
     for i in range(codes.size):
-        values[chosen[i]] = codes[i] - (escape - 1) // 2
-        if codes[i] == escape:
-            return False
-    return True
+        found |= codes[i] == code
+    return found
 
 
 @compiled

@@ -16,6 +16,11 @@ Array = npt.NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
+def compiled_with_lock(function: Function) -> Function:
+    """Compile a function so short that giving up the interpreter's lock for it would take longer than it does."""
+    return cast(Function, numba.njit(cache=True, error_model="numpy")(function))
+
+
 def compiled(function: Function) -> Function:
     """Compile a function of arrays and numbers; without rounding other than that of the operations as written."""
     return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))

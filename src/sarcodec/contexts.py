@@ -44,7 +44,9 @@ _FIRST = ((1, 0), (0, 1))
 _SECOND = ((1, 1), (2, 0), (0, 2))
 _THIRD = ((2, -1), (2, 1), (1, 2), (3, 0), (0, 3))
 _PAD = 3
-_CAP = 1 << 14
+CAP = 1 << 14
+"""Larger magnitudes count as this."""
+
 _SMALL_COUNTS, _SMALL_TOTALS = 21, 1024
 _CHUNK = 256
 
@@ -74,15 +76,18 @@ def diagonal(number: int) -> Places:
 
 
 class Neighbourhood:
-    """Magnitudes of the symbols known so far of a tile of h×w blocks, and the inputs they give."""
+    """Magnitudes of the symbols known so far of a tile of h×w blocks, and the inputs they give.
+
+    ``magnitude`` (BLOCK + 6, BLOCK + 6, h, w) int16 has zeros around the block.
+    """
 
     def __init__(self, height: int, width: int) -> None:
-        self._magnitude = np.zeros((BLOCK + 2 * _PAD, BLOCK + 2 * _PAD, height, width), np.int16)
+        self.magnitude = np.zeros((BLOCK + 2 * _PAD, BLOCK + 2 * _PAD, height, width), np.int16)
 
     def learn(self, number: int, symbols: Integers) -> None:
         """Enter the symbols (n, h, w) of a diagonal."""
         place = diagonal(number)
-        self._magnitude[place.rows + _PAD, place.columns + _PAD] = np.minimum(np.abs(symbols), _CAP)
+        self.magnitude[place.rows + _PAD, place.columns + _PAD] = np.minimum(np.abs(symbols), CAP)
 
     def features(self, number: int, prior: Integers) -> FloatArray:
         """Return the inputs of a diagonal.
@@ -100,34 +105,29 @@ class Neighbourhood:
             (FEATURES, n, h, w) whole numbers from 0 to LEVELS − 1.
         """
         place = diagonal(number)
-        inputs = np.empty((FEATURES, place.rows.size, *self._magnitude.shape[2:]), np.float32)
-        _inputs(
-            self._magnitude, place.rows, place.columns, _counts(number), prior, _small_levels(), _fractions(), inputs
-        )
-        return inputs
+        priors = np.zeros((BLOCK, BLOCK), np.int32)
+        priors[place.rows, place.columns] = prior
+        height, width = self.magnitude.shape[2:]
+        inputs = np.empty((FEATURES, place.rows.size, height * width), np.float32)
+        _inputs(number, self.magnitude, _counts(), priors, _small_levels(), _fractions(), inputs)
+        return inputs.reshape(FEATURES, -1, height, width)
 
 
 @compiled
 def _inputs(
-    magnitude: Array,
-    rows: Array,
-    columns: Array,
-    counts: Array,
-    prior: Array,
-    small: Array,
-    fractions: Array,
-    inputs: Array,
+    number: int, magnitude: Array, counts: Array, priors: Array, small: Array, fractions: Array, inputs: Array
 ) -> None:
-    """Fill ``inputs`` (FEATURES, n, h, w) of the places (rows, columns) of a diagonal."""
+    """Fill ``inputs`` (FEATURES, n, blocks) of a diagonal."""
     height, width = magnitude.shape[2:]
     blocks = height * width
     known = magnitude.reshape(magnitude.shape[0], magnitude.shape[1], blocks)
-    flat = inputs.reshape(inputs.shape[0], inputs.shape[1], blocks)
     sums = np.empty((3, blocks), np.int32)
     near = np.empty((height + 2, width + 2), np.int32)
-    for j in range(rows.size):
-        u, v = rows[j] + _PAD, columns[j] + _PAD
-        near_count = counts[0, j] + counts[1, j]
+    for j in range(inputs.shape[1]):
+        row = max(0, number - BLOCK + 1) + j
+        column = number - row
+        u, v = row + _PAD, column + _PAD
+        near_count = counts[0, row, column] + counts[1, row, column]
         for b in range(blocks):
             sums[0, b] = np.int32(known[u - 1, v, b]) + known[u, v - 1, b]
         for b in range(blocks):
@@ -150,15 +150,15 @@ def _inputs(
         near[0], near[height + 1] = near[1], near[height]
         for kind in range(3):
             for b in range(blocks):
-                flat[kind, j, b] = _level(sums[kind, b], counts[kind, j], small, fractions)
+                inputs[kind, j, b] = _level(sums[kind, b], counts[kind, row, column], small, fractions)
         for y in range(height):
             for x in range(width):
                 around = near[y, x + 1] + near[y + 2, x + 1] + near[y + 1, x] + near[y + 1, x + 2]
-                inputs[3, j, y, x] = _level(around, 4 * near_count, small, fractions)
-        flat[4, j] = _level(total, near_count * blocks, small, fractions)
-        flat[5, j] = prior[j]
-        flat[6, j] = 2 * rows[j]
-        flat[7, j] = 2 * columns[j]
+                inputs[3, j, y * width + x] = _level(around, 4 * near_count, small, fractions)
+        inputs[4, j] = _level(total, near_count * blocks, small, fractions)
+        inputs[5, j] = priors[row, column]
+        inputs[6, j] = 2 * row
+        inputs[7, j] = 2 * column
 
 
 @compiled
@@ -174,15 +174,12 @@ def _level(total: int, count: int, small: Array, fractions: Array) -> Any:
 
 
 @functools.cache
-def _counts(number: int) -> npt.NDArray[np.int32]:
-    """Return how many neighbours of each kind lie in the block, at least 1: (3, n)."""
-    place = diagonal(number)
+def _counts() -> Integers:
+    """Return how many neighbours of each kind lie in the block, at least 1: (3, BLOCK, BLOCK)."""
+    rows, columns = np.indices((BLOCK, BLOCK))
     counts = []
     for offsets in (_FIRST, _SECOND, _THIRD):
-        inside = [
-            (place.rows >= down) & (place.columns >= right) & (place.columns - right < BLOCK)
-            for down, right in offsets
-        ]
+        inside = [(rows >= down) & (columns >= right) & (columns - right < BLOCK) for down, right in offsets]
         counts.append(np.maximum(np.sum(inside, axis=0), 1))
     return np.array(counts, np.int32)
 
@@ -257,8 +254,12 @@ class ScaleNetwork:
     def prior(self, number: int, step_index: int) -> Integers:
         """Return the levels of the spread of a diagonal's coefficients in units of two steps, (n,) int32."""
         place = diagonal(number)
+        return self.priors(step_index)[place.rows, place.columns]
+
+    def priors(self, step_index: int) -> Integers:
+        """Return the levels of the spread of all coefficients in units of two steps, (BLOCK, BLOCK) int32."""
         # 2048·log2(64·sd/2/Δ): the step is 2^(index/256)/64
-        in_steps = self.spread[place.rows, place.columns] - (step_index - 6 * STEPS_PER_OCTAVE) * OCTAVE
+        in_steps = self.spread - (step_index - 6 * STEPS_PER_OCTAVE) * OCTAVE
         level: Integers = np.clip(in_steps >> 8, 0, LEVELS - 1).astype(np.int32)
         return level
 
@@ -284,13 +285,24 @@ class ScaleNetwork:
     def levels_of(self, symbols: Integers, step_index: int, diagonals: int = DIAGONALS) -> Bytes:
         """Return the level of every coefficient of a tile of known symbols (BLOCK, BLOCK, h, w); 0 beyond."""
         known = Neighbourhood(*symbols.shape[2:])
+        np.minimum(np.abs(symbols), CAP, out=known.magnitude[_PAD:-_PAD, _PAD:-_PAD], casting="unsafe")
         found = np.zeros(symbols.shape, np.uint8)
-        for number in range(diagonals):
-            place = diagonal(number)
-            inputs = known.features(number, self.prior(number, step_index))
-            found[place.rows, place.columns] = self.level(inputs)
-            known.learn(number, symbols[place.rows, place.columns])
+        self._fill(known, self.priors(step_index), range(diagonals), found)
         return found
+
+    def levels_at(self, number: int, known: Neighbourhood, priors: Integers, found: Bytes) -> None:
+        """Fill the levels of a diagonal in ``found`` (BLOCK, BLOCK, h, w), from what is known and :meth:`priors`."""
+        self._fill(known, priors, range(number, number + 1), found)
+
+    def _fill(self, known: Neighbourhood, priors: Integers, diagonals: range, found: Bytes) -> None:
+        _fill_levels(
+            (diagonals.start, diagonals.stop),
+            known.magnitude,
+            (_counts(), priors),
+            (_small_levels(), _fractions()),
+            (self._weights, self._biases),
+            found,
+        )
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return named arrays for a checkpoint."""
@@ -312,7 +324,7 @@ class ScaleNetwork:
 @compiled
 def _propagate(inputs: Array, weights: tuple[Array, ...], biases: tuple[Array, ...], found: Array) -> None:
     """Run the network on inputs (FEATURES, n); fills ``found`` (n,). Sums are whole and below 2^24: exact."""
-    for start in range(0, found.size, _CHUNK):
+    for start in range(0, inputs.shape[1], _CHUNK):
         values = np.ascontiguousarray(inputs[:, start : start + _CHUNK])
         for layer in range(len(weights)):
             sums = np.dot(weights[layer], values)
@@ -323,3 +335,28 @@ def _propagate(inputs: Array, weights: tuple[Array, ...], biases: tuple[Array, .
             values = sums
         for b in range(values.shape[1]):
             found[start + b] = np.uint8(values[0, b])
+
+
+@compiled
+def _fill_levels(
+    diagonals: tuple[int, int],
+    magnitude: Array,
+    places: tuple[Array, ...],
+    tables: tuple[Array, ...],
+    network: Any,
+    found: Array,
+) -> None:
+    """Fill the levels of diagonals, from the first to before the second, in ``found`` (BLOCK, BLOCK, h, w)."""
+    (counts, priors), (small, fractions), (weights, biases) = places, tables, network
+    blocks = magnitude.shape[2] * magnitude.shape[3]
+    flat = found.reshape(BLOCK, BLOCK, blocks)
+    level = np.empty(BLOCK * blocks, np.uint8)
+    for number in range(diagonals[0], diagonals[1]):
+        top = max(0, number - BLOCK + 1)
+        size = min(number, BLOCK - 1) + 1 - top
+        inputs = np.empty((FEATURES, size, blocks), np.float32)
+        _inputs(number, magnitude, counts, priors, small, fractions, inputs)
+        _propagate(inputs.reshape(FEATURES, size * blocks), weights, biases, level)
+        for j in range(size):
+            for b in range(blocks):
+                flat[top + j, number - top - j, b] = level[j * blocks + b]

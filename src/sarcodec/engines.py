@@ -230,6 +230,8 @@ class LappedEngine:
 
     def outside(self, db: FloatArray, band: container.Band) -> int:
         """Count pixels that are out of this world."""
+        if not db.size or (db.min() >= band.vmin - MOST_DB and db.max() <= band.vmin + MOST_DB):
+            return 0
         return int(np.count_nonzero(np.abs(db - np.float32(band.vmin)) > MOST_DB))
 
     def fill(self, db: FloatArray, valid: npt.NDArray[np.bool_], band: container.Band) -> FloatArray:
@@ -239,7 +241,8 @@ class LappedEngine:
 
     def encode(self, db: FloatArray, core: Core, band: container.Band, step: int, effort: int = 1) -> Encoded:
         """Encode the core of a window: see :class:`Engine`."""
-        centred = np.clip(db - np.float32(band.vmin), -MOST_DB, MOST_DB)
+        centred = db - np.float32(band.vmin)
+        np.clip(centred, -MOST_DB, MOST_DB, out=centred)
         coefficients = lapped.analyse(lapped.extend(centred))
         inner = np.ascontiguousarray(cut(coefficients, core, lapped.BLOCK))
         symbols = self.coder.quantise(inner, step, self.model.rate_weight, effort)

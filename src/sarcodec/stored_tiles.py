@@ -8,7 +8,7 @@ from concurrent import futures
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import container, engines, masks, tiling
+from sarcodec import container, engines, masks, threads, tiling
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -58,14 +58,16 @@ class LatentTiles:
         _, height, width = reader.header.shape
         self._grid = tiling.TileGrid(height, width, reader.header.tile)
         self._rows, self._columns = self._grid.rows_of(needed), self._grid.columns_of(needed)
-        self._pool = futures.ThreadPoolExecutor(engine.workers)
+        self._pool, self._blas = futures.ThreadPoolExecutor(engine.workers), threads.one_each()
         self._cache: dict[tuple[int, int], futures.Future[FloatArray]] = {}
 
     def __enter__(self) -> LatentTiles:
+        self._blas.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._blas.__exit__(None, None, None)
 
     def ahead(self, row: int) -> None:
         """Begin to decode the tiles of a row of the grid that are needed, if there are any."""

@@ -1,0 +1,33 @@
+"""Keeping linear algebra to one thread while tiles are coded in threads of their own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import threadpoolctl
+
+_lock, _users, _limits = threading.Lock(), 0, None
+
+
+@contextmanager
+def one_each() -> Iterator[None]:
+    """Let every product of matrices run in the thread that asks for it, in the whole process, until the block ends.
+
+    Products of the size that tiles have are faster so, and two threads that both ask a library for all threads wait
+    for each other. Blocks may overlap in any order: the last to end restores what was before the first.
+    """
+    global _users, _limits
+    with _lock:
+        if _users == 0:
+            _limits = threadpoolctl.threadpool_limits(1, user_api="blas")
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0 and _limits is not None:
+                _limits.restore_original_limits()
+                _limits = None
