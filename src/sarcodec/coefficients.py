@@ -248,8 +248,9 @@ def last_diagonal(symbols: Integers) -> int:
 
 def table_index(level: Bytes) -> tuple[Bytes, Bytes]:
     """Return how many low bits are coded as they are, and which table of the even quantiser codes the rest."""
-    shift, index = _tables_of_levels()
-    return shift[level], index[level]
+    shift, index = np.empty(level.shape, np.uint8), np.empty(level.shape, np.uint8)
+    _look_up(level.reshape(-1), *_tables_of_levels(), shift.reshape(-1), index.reshape(-1))
+    return shift, index
 
 
 @functools.cache
@@ -258,6 +259,12 @@ def _tables_of_levels() -> tuple[Bytes, Bytes]:
     shift = np.maximum(-((HIGHEST - level) // OCTAVE), 0)
     index = np.clip(level - OCTAVE * shift, LOWEST, HIGHEST) - LOWEST
     return shift.astype(np.uint8), index.astype(np.uint8)
+
+
+@compiled
+def _look_up(level: Array, shifts: Array, indices: Array, shift: Array, index: Array) -> None:
+    for i in range(level.size):
+        shift[i], index[i] = shifts[level[i]], indices[level[i]]
 
 
 @compiled_with_lock

@@ -149,7 +149,7 @@ def classify(values: npt.NDArray[Any], quantity: Quantity, nodata: float | None 
     if quantity is not Quantity.DB:
         codes[values < 0] = Fill.NEGATIVE
         codes[values == 0] = Fill.ZERO
-    if values.dtype.kind == "f":
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
         codes[np.isnan(values)] = Fill.NAN
         codes[np.isposinf(values)] = Fill.POSITIVE_INFINITY
         codes[np.isneginf(values)] = Fill.NEGATIVE_INFINITY
