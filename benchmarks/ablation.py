@@ -63,14 +63,22 @@ def peer_curve(image_db: np.ndarray) -> Curve:
 @contextlib.contextmanager
 def without_neighbours() -> Iterator[None]:
     """Let the network see only the spread in training and the place."""
-    whole = contexts.Neighbourhood.features
+    inputs, network = coefficient_fit._inputs, coefficient_fit._Model.network
 
-    def blind(self: contexts.Neighbourhood, number: int, prior: np.ndarray) -> np.ndarray:
-        inputs = whole(self, number, prior)
-        inputs[:5] = 0
-        return inputs
+    def blind_inputs(*arguments: Any) -> np.ndarray:
+        found = inputs(*arguments)
+        found[:5] = 0
+        return found
 
-    with mock.patch.object(contexts.Neighbourhood, "features", blind):
+    def blind_network(self: Any, spread: np.ndarray) -> contexts.ScaleNetwork:
+        made = network(self, spread)
+        made.weights[0][:, :5] = 0
+        return made
+
+    with (
+        mock.patch.object(coefficient_fit, "_inputs", blind_inputs),
+        mock.patch.object(coefficient_fit._Model, "network", blind_network),
+    ):
         yield
 
 
