@@ -5,8 +5,8 @@
 Unpacks a real product and writes a measurement TIFF of the annotated size for every polarisation whose annotation
 there is: a simulated block of 2048×2048 DN, repeated, each time of another brightness and mirrored or not, inside
 slanted borders of zeros, uncompressed in strips as ESA writes it. Then compresses it and restores it, each in a
-process of its own, and compares every file, every zero, and the DN of sample windows. ``--rows`` and ``--columns``
-cut the product, and say so in its annotation.
+process of its own, and compares every file, every zero, and the DN of sample windows. Then restores windows of 2048²
+and 8192² pixels out of the middle. ``--rows`` and ``--columns`` cut the product, and say so in its annotation.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ import rasterio.windows
 from sarcodec import safe, simulate
 
 BLOCK = 2048
+WINDOWS = 2048, 8192
 CHILD = """
 import re, sys, time, json
-from sarcodec import safe, scene
-work, source, target, polarisation, model, threads = sys.argv[1:]
+from sarcodec import container, io, output, safe, scene, tiling
+work, source, target, polarisation, model, threads, side = sys.argv[1:]
 if int(threads):
     import torch
     torch.set_num_threads(int(threads))
@@ -40,8 +41,14 @@ start = time.perf_counter()
 if work == "compress":
     with safe.open_source(source, polarisation or None) as raster:
         scene.compress_file(raster, target, scene.open_codec(model or None))
-else:
+elif work == "decompress":
     scene.decompress_file(source, target, model=model or None)
+else:
+    with container.Reader(source) as reader:
+        info = io.RasterInfo.from_dict(reader.header.raster)
+    place = [(n - int(side)) // 2 + 100 for n in (info.height, info.width)]  # not where tiles begin
+    part = output.Output(tiling.Window.at(*place, int(side), int(side)), (0,))
+    scene.decompress_file(source, target, output=part, model=model or None, overwrite=True)
 seconds = time.perf_counter() - start
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
 print(json.dumps({"seconds": round(seconds, 1), "peak_mib": round(peak)}))
@@ -101,8 +108,10 @@ def _strip(block: np.ndarray, top: int, rows: int, width: int) -> np.ndarray:
     return strip
 
 
-def run(work: str, source: Path, target: Path, options: argparse.Namespace, pixels: int) -> dict[str, float]:
-    """Compress or decompress in a process of its own; seconds, Mpx/s and peak memory."""
+def run(
+    work: str, source: Path, target: Path, options: argparse.Namespace, pixels: int, side: int = 0
+) -> dict[str, float]:
+    """Compress, decompress or read a window in a process of its own; seconds, Mpx/s and peak memory."""
     arguments = [
         work,
         str(source),
@@ -110,6 +119,7 @@ def run(work: str, source: Path, target: Path, options: argparse.Namespace, pixe
         options.polarisation or "",
         options.model or "",
         str(options.threads),
+        str(side),
     ]
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=False)
@@ -148,6 +158,12 @@ def compare(before: Path, after: Path) -> dict[str, object]:
     return found
 
 
+def shape_of(packed: Path) -> tuple[int, int]:
+    """Height and width of a file."""
+    with safe.container.Reader(packed) as reader:
+        return reader.header.shape[1:]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("product", type=Path, help="a zipped SAFE product")
@@ -179,6 +195,9 @@ def main() -> None:
             result["bytes"] = reader.sizes()
         result["bits_per_pixel"] = round(8 * packed.stat().st_size / taken, 4)
         result["check"] = compare(root, restored)
+        for side in WINDOWS:
+            if min(shape_of(packed)) > side + 200:
+                result[f"window of {side}"] = run("window", packed, folder / "window.tif", options, side**2, side)
     text = json.dumps(result, indent=1)
     print(text)
     if options.output:
