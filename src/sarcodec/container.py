@@ -173,7 +173,7 @@ class Header:
                 channels=int(channels),
                 step=int(record["step"]),
                 tile=int(record["tile"]),
-                bands=tuple(_band(band, version) for band in record["bands"]),
+                bands=tuple(_band(band, version) for band in record["bands"][: MAX_BANDS + 1]),
                 created_by=str(record["created_by"]),
                 extra=dict(record.get("extra", {})),
                 version=version,

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 _VIRTUAL = re.compile(r"/vsi|[a-z][a-z0-9+.-]+:[:/]", re.IGNORECASE)  # one letter and a colon is a drive
 _QUERY = re.compile(r"\?.*(?=\}/)|\?.*", re.DOTALL)
 _QUERY_IN_TEXT = re.compile(r"\?[^\s'\"]+")
-_USER = re.compile(r"(?<=:/)/[^/?]*@")
+_USER = re.compile(r"(?<=:/)(/?)[^/?]*@")
 
 
 def is_virtual(place: str | os.PathLike[str]) -> bool:
@@ -24,7 +24,7 @@ def is_virtual(place: str | os.PathLike[str]) -> bool:
 def public(place: str | os.PathLike[str]) -> str:
     """Return a name as it may be shown: that of a virtual file without its query, user and password."""
     name = os.fspath(place)
-    return _USER.sub("/", _QUERY.sub("?…", name)) if is_virtual(name) else name
+    return _USER.sub(r"\1", _QUERY.sub("?…", name)) if is_virtual(name) else name
 
 
 def public_text(text: str, place: str | os.PathLike[str]) -> str:
@@ -33,7 +33,7 @@ def public_text(text: str, place: str | os.PathLike[str]) -> str:
         return text
     for query in _QUERY.findall(os.fspath(place)):
         text = text.replace(query, "?…")
-    return _USER.sub("/", _QUERY_IN_TEXT.sub("?…", text))
+    return _USER.sub(r"\1", _QUERY_IN_TEXT.sub("?…", text))
 
 
 def stem(place: str | os.PathLike[str]) -> str:
