@@ -24,7 +24,7 @@ def test_archive_a_product(tmp_path: Path) -> None:
     folder = safe_product.make(tmp_path)
     safe_product.pack(folder)
     commands = blocks(guide, "sh")
-    assert len(commands) == 3
+    assert len(commands) == 4
     script = (
         f'sarcodec() {{ "{sys.executable}" -m sarcodec "$@"; }}\n'
         f'python() {{ "{sys.executable}" "$@"; }}\n' + "\n".join(commands)

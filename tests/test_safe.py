@@ -282,6 +282,7 @@ BAD_PRODUCTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "absurd size": (replace(f"annotation/{VV}.xml", "<numberOfLines>1", "<numberOfLines>-1"), "'-150'"),
     "other size": (measurement(safe_product.dn("VH", (150, 190))), "150×190 pixels; its annotation says 150×200"),
     "other dtype": (measurement(safe_product.dn("VH").astype(np.float32)), "1 bands of float32, not one of uint16"),
+    "paths that escape": (replace("manifest.safe", "./measurement/", "../../measurement/"), r"'\.\./\.\./.*refused"),
     "complex": (twice_vv, "several measurements of a polarisation.*GRD"),
     "truncated TIFF": (cut(f"measurement/{VH}.tiff", 0.6), "damaged or truncated"),
     "TIFF without a head": (cut(f"measurement/{VH}.tiff", 0.0001), "cannot be opened"),
@@ -308,8 +309,12 @@ def test_missing_polarisations(made: Path, source: Path, tmp_path: Path) -> None
         compress(source, tmp_path / "a.sarc", "VH")
     with pytest.raises(errors.InputError, match=r"polarisation: got VH"):
         safe.calibration(source, "VH")
+    with pytest.raises(errors.FormatError, match=rf"{VH}\.tiff is missing, though .*one polarisation"):
+        compress(source, tmp_path / "a.sarc")
     assert not (tmp_path / "a.sarc").exists()
-    assert compress(source, tmp_path / "a.sarc").bands == 1  # what is there is archived
+    assert compress(source, tmp_path / "a.sarc", "VV").bands == 1
+    (source / f"annotation/{VH}.xml").unlink()  # nothing of VH: a product cut down to VV
+    assert compress(source, tmp_path / "b.sarc").bands == 1
 
 
 def test_sizes_that_differ_between_polarisations(source: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 import rasterio
@@ -233,6 +234,79 @@ def test_pickled_and_read_in_another_process(dual: Path, model: Path) -> None:
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
         found = pool.submit(mean_of, pickled).result(timeout=120)
     assert found == pytest.approx(np.nanmean(expected[0, 100:150]), rel=1e-4)
+
+
+def test_dask_in_other_processes(dual: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every chunk is decoded in a process that opens the file for itself."""
+    monkeypatch.setattr(xarray_engine, "CHUNK", 128)
+    expected = decompressed(dual, model)
+    with opened(dual, model, chunks={}) as dataset:
+        part = dataset.VH.isel(y=slice(90, 280), x=slice(20, 90))
+        monkeypatch.setattr(container.Reader, "read", None)  # here nothing can be decoded
+        settings = {"scheduler": "processes", "num_workers": 1, "multiprocessing.context": "spawn"}
+        with dask.config.set(settings):
+            np.testing.assert_array_equal(part.values, expected[1, 90:280, 20:90])
+
+
+def test_closing(dual: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is opened for the first pixel, closed with the dataset, and opened again if pixels are asked for."""
+    closed, close = [], container.Reader.close
+
+    def noted(reader: container.Reader) -> None:
+        closed.append(reader)
+        close(reader)
+
+    monkeypatch.setattr(container.Reader, "close", noted)
+    dataset = opened(dual, model, cache=False)
+    assert len(closed) == 1  # that of the header
+    dataset.VV[:5].load()
+    assert len(closed) == 1
+    dataset.close()
+    assert len(closed) == 2 and closed[1]._zip.fp is None
+    dual.rename(dual.with_name("moved.sarc"))
+    with pytest.raises(errors.FormatError, match=r"a\.sarc: there is no such file"):
+        dataset.VV[5:9].load()
+    dual.with_name("moved.sarc").rename(dual)
+    np.testing.assert_array_equal(dataset.VV[5:9].values, decompressed(dual, model)[0, 5:9])
+    dataset.close()
+    dual.unlink()
+
+
+def test_coordinates_choose_tiles(dual: Path, model: Path, counts: list[str]) -> None:
+    """A pixel by its coordinates, the nearest one, and a box: only the tiles around are read."""
+    expected = decompressed(dual, model)
+    counts.clear()
+    with opened(dual, model, cache=False) as dataset:
+        box = dataset.VV.sel(x=slice(501500, 501600), y=slice(5397000, 5396800))
+        np.testing.assert_array_equal(box.values, expected[0, 150:160, 150:160])
+        assert len(counts) == len(set(counts)) == 9
+        counts.clear()
+        point = dataset.VH.sel(x=502599, y=5394003, method="nearest")
+        assert float(point) == expected[1, 299, 259]
+        assert set(counts) == {f"1/{row}.{column}" for row in (3, 4) for column in (2, 3, 4)}
+        counts.clear()
+        with pytest.raises(KeyError):
+            dataset.VV.sel(x=502599, y=5394003)
+        assert dataset.VV.sel(x=slice(0, 1000)).shape == (300, 0) and counts == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://reader:5ec2e7@host/a.sarc?token=5ec2e7",
+        "s3://bucket/a.sarc",
+        "simplecache::https://host/a.sarc",
+        "/vsicurl/https://host/a.sarc",
+        io.BytesIO(b"PK"),
+    ],
+    ids=str,
+)
+def test_files_that_are_not_local(source: Any) -> None:
+    with pytest.raises(
+        errors.InputError, match=r"filename_or_obj: got .*; pass the path of a local \.sarc"
+    ) as problem:
+        xarray.open_dataset(source, engine=SarcBackend)
+    assert "5ec2e7" not in str(problem.value)
 
 
 def test_guessed_by_its_name(dual: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from sarcodec import errors, product
+from sarcodec import errors, product, virtual
 
 FORMAT, VERSIONS = "sarcodec", (1, 2)
 HEADER = "header.json"
@@ -50,6 +51,7 @@ MAX_BANDS = 1024
 MAX_TILE = 4096
 MAX_CHANNELS = 4096
 
+_ENTRY = re.compile(r"\d+/\d+\.\d+m?|product/.*[^/]|header(\.json)?", re.DOTALL)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 """What the zipfile module raises for archives that are damaged or foreign."""
@@ -171,7 +173,7 @@ class Header:
                 channels=int(channels),
                 step=int(record["step"]),
                 tile=int(record["tile"]),
-                bands=tuple(_band(band, version) for band in record["bands"]),
+                bands=tuple(_band(band, version) for band in record["bands"][: MAX_BANDS + 1]),
                 created_by=str(record["created_by"]),
                 extra=dict(record.get("extra", {})),
                 version=version,
@@ -282,11 +284,12 @@ class Reader:
     """
 
     def __init__(self, source: str | os.PathLike[str] | io.BytesIO) -> None:
-        self.name = "the buffer" if isinstance(source, io.BytesIO) else str(source)
+        self.name = "the buffer" if isinstance(source, io.BytesIO) else virtual.public(source)
         try:
             self._zip = zipfile.ZipFile(source)
         except FileNotFoundError as cause:
-            raise errors.FormatError(f"{self.name}: there is no such file") from cause
+            advice = "; only local files are read, download it first" if virtual.is_virtual(self.name) else ""
+            raise errors.FormatError(f"{self.name}: there is no such file{advice}") from cause
         except DAMAGE as cause:
             raise errors.FormatError(f"{self.name}: not a .sarc file, or truncated ({cause})") from cause
         try:
@@ -322,8 +325,11 @@ class Reader:
         digest = record.pop("digest", None)
         header = Header.from_dict(record)
         if digest != _digest(self._zip):
+            strangers = [entry.filename for entry in entries if not _ENTRY.fullmatch(entry.filename)]
             raise errors.FormatError(
-                f"{self.name}: its entries are not those it was written with: lost, added or from another file"
+                f"{self.name}: its entries are not those it was written with: lost, added, replaced, swapped or from "
+                f"another file{f' ({strangers[0]!r} is none of its kind)' if strangers else ''}; ZIP tools may list "
+                "and extract, but not delete, update or pack again with folders: take the file as it was written"
             )
         product.check_files(header.product, self.product_files(), header.shape[0])
         return header

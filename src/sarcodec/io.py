@@ -24,7 +24,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.dtypes import in_dtype_range
 from rasterio.enums import ColorInterp
 
-from sarcodec import atomic, errors, tiling
+from sarcodec import atomic, errors, tiling, virtual
 
 POLARISATIONS = ("VV", "VH", "HH", "HV")
 SAMPLE_SIDE = 1024
@@ -155,12 +155,12 @@ def polarisation_from_text(text: str) -> str:
 class RasterReader:
     """An open raster: :attr:`info`, :meth:`read` of windows and a thinned :meth:`sample`.
 
-    Made by :func:`open_raster`.
+    Made by :func:`open_raster`. :attr:`name` is fit to be shown: :func:`virtual.public`.
     """
 
     def __init__(self, dataset: rasterio.DatasetReader) -> None:
         self._dataset = dataset
-        self.name = str(dataset.name)
+        self.name = virtual.public(dataset.name)
         self.info = _describe(dataset)
 
     def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
@@ -177,15 +177,15 @@ class RasterReader:
         try:
             pixels: npt.NDArray[Any] = self._dataset.read(band + 1, **how)
         except rasterio.errors.RasterioError as cause:
-            raise errors.FormatError(
-                f"raster {self.name}: cannot be read, it is damaged or truncated ({cause})"
-            ) from cause
+            raise _fault(self._dataset.name, "cannot be read, it is damaged or truncated", cause) from None
         return pixels
 
 
 @contextmanager
 def open_raster(path: str | os.PathLike[str]) -> Iterator[RasterReader]:
-    """Open a raster that GDAL can read, its virtual file systems included.
+    """Open a raster that GDAL can read: a local file, a URL (``https://…``, ``s3://…``) or a virtual file system's.
+
+    Credentials in a URL appear in no error; see :mod:`sarcodec.virtual`.
 
     Raises
     ------
@@ -195,15 +195,20 @@ def open_raster(path: str | os.PathLike[str]) -> Iterator[RasterReader]:
     try:
         dataset = _open(path)
     except rasterio.errors.RasterioError as cause:
-        raise errors.FormatError(f"raster {path}: cannot be opened ({cause})") from cause
+        raise _fault(path, "cannot be opened", cause) from None
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), dataset:
         kinds = {np.dtype(d).kind if "complex_int" not in d else "c" for d in dataset.dtypes}
         if len(set(dataset.dtypes)) != 1 or not kinds <= set("uif"):
             raise errors.FormatError(
-                f"raster {path}: got bands of {', '.join(dataset.dtypes)}; "
+                f"raster {virtual.public(path)}: got bands of {', '.join(dataset.dtypes)}; "
                 "all bands must share one real dtype (detect complex data first)"
             )
         yield RasterReader(dataset)
+
+
+def _fault(place: str | os.PathLike[str], what: str, cause: Exception) -> errors.FormatError:
+    said = virtual.public_text(str(cause), place)
+    return errors.FormatError(f"raster {virtual.public(place)}: {what} ({said})")
 
 
 class RasterWriter:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from sarcodec import atomic, container, errors, io, product, radiometry, sigma0, tiling, xmltext
+from sarcodec import atomic, container, errors, io, product, radiometry, sigma0, tiling, virtual, xmltext
 
 MANIFEST = "manifest.safe"
 MEASUREMENTS = "s1Level1MeasurementSchema"
@@ -114,7 +114,7 @@ def bands(files: Files) -> list[Band]:
         )
     numbered = []
     for path in found:
-        name = f"annotation/{PurePosixPath(path).stem}.xml"
+        name = _annotation(path)
         root = xmltext.parse(files.read(name), name)
         polarisation = xmltext.text(root, "adsHeader/polarisation", name)
         size = "imageAnnotation/imageInformation/numberOf"
@@ -137,7 +137,22 @@ def _listed(files: Files) -> list[str]:
         location = entry.find("byteStream/fileLocation")
         if entry.get("repID") == MEASUREMENTS and location is not None:
             found.append(location.get("href", "").removeprefix("./"))
+            product.check_path(found[-1])
     return found
+
+
+def _annotation(path: str) -> str:
+    return f"annotation/{PurePosixPath(path).stem}.xml"
+
+
+def _check_whole(files: Files) -> None:
+    """Raise FormatError for a measurement that is missing though its annotation is there."""
+    for path in _listed(files):
+        if path not in files.sizes and _annotation(path) in files.sizes:
+            raise errors.FormatError(
+                f"product {files.place}: {path} is missing, though its annotation is there; get the whole product, "
+                "or take one polarisation that is there (--polarisation)"
+            )
 
 
 def calibration(place: str | os.PathLike[str], polarisation: str) -> sigma0.Table:
@@ -153,8 +168,7 @@ def calibration(place: str | os.PathLike[str], polarisation: str) -> sigma0.Tabl
     files = Files(place)
     try:
         band = _chosen(files, bands(files), polarisation)[0]
-        stem = PurePosixPath(band.path).stem
-        name = f"annotation/calibration/calibration-{stem}.xml"
+        name = f"annotation/calibration/calibration-{PurePosixPath(band.path).stem}.xml"
         return sigma0.Table.from_xml(files.read(name), name)
     finally:
         files.close()
@@ -239,8 +253,19 @@ def is_product(place: str | os.PathLike[str]) -> bool:
     """Tell whether a path is to be read as a product: a zip file, a ``.SAFE`` folder, or one with a manifest."""
     path = Path(place)
     if path.name == MANIFEST or path.suffix.lower() in (".zip", ".safe"):
-        return not str(place).startswith("/vsi") and "://" not in str(place)
+        return not virtual.is_virtual(place)
     return path.is_dir() and (path / MANIFEST).is_file()
+
+
+def _check_raster(place: str | os.PathLike[str]) -> None:
+    """Raise InputError for what would be a product if it were local: only GDAL reads over its file systems."""
+    name = virtual.public(place)
+    ends = ("/" + MANIFEST, ".safe") + (() if name.startswith(("/vsizip/", "zip")) else (".zip",))
+    if virtual.is_virtual(place) and name.removesuffix("?…").rstrip("/").lower().endswith(ends):
+        raise errors.InputError(
+            f"source {name}: a product is read from local files only; download it first, or pass one of its "
+            "measurements: /vsizip//vsicurl/https://…/S1….zip/S1….SAFE/measurement/….tiff"
+        )
 
 
 @contextmanager
@@ -252,13 +277,16 @@ def open_product(place: str | os.PathLike[str], polarisation: str | None = None)
     InputError
         When the product has not the polarisation that is asked for.
     FormatError
-        When the manifest, an annotation or all measurements are missing, a file is damaged or truncated, or a
-        measurement has not its annotated size or is not of uint16.
+        When the manifest, an annotation or all measurements are missing, or one though its annotation is there and
+        no polarisation is asked for; when a file is damaged or truncated, or a measurement has not its annotated
+        size or is not of uint16.
     """
     with ExitStack() as stack:
         files = Files(place)
         stack.callback(files.close)
         found = _chosen(files, bands(files), polarisation)
+        if polarisation is None:
+            _check_whole(files)
         rasters = []
         for band in found:
             raster = stack.enter_context(io.open_raster(files.raster(band.path)))
@@ -283,12 +311,17 @@ def open_product(place: str | os.PathLike[str], polarisation: str | None = None)
 def open_source(
     place: str | os.PathLike[str], polarisation: str | None = None
 ) -> AbstractContextManager[io.RasterReader | ProductReader]:
-    """Open a product, or else any raster that GDAL reads; InputError for one polarisation of a raster."""
+    """Open a product, or else any raster that GDAL reads.
+
+    Raises InputError for one polarisation of a raster, or a product that is no local file.
+    """
     if is_product(place):
         return open_product(place, polarisation)
-    if polarisation is not None and io.polarisation_from_text(Path(place).stem) != polarisation.upper():
+    _check_raster(place)
+    if polarisation is not None and io.polarisation_from_text(virtual.stem(place)) != polarisation.upper():
         raise errors.InputError(
-            f"polarisation: got {polarisation}; of {place} none is taken, for it is no SAFE folder or zip file"
+            f"polarisation: got {polarisation}; of {virtual.public(place)} none is taken, for it is no SAFE folder "
+            "or zip file"
         )
     return io.open_raster(place)
 

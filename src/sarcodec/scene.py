@@ -27,6 +27,7 @@ from sarcodec import (
     rate_control,
     safe,
     tiling,
+    virtual,
 )
 from sarcodec.output import Output
 
@@ -140,7 +141,7 @@ def layout_of(
         quantity = quantity or source.quantity
     if quantity is None:
         quantity = radiometry.detect_quantity(source.sample(0), info.nodata, info.unit_text())
-    named = io.polarisation_from_text(Path(file_name).stem) if info.count == 1 else ""
+    named = io.polarisation_from_text(virtual.stem(file_name)) if info.count == 1 else ""
     layout = codec.Layout(
         count=info.count,
         height=info.height,
@@ -172,9 +173,10 @@ def compress_file(
     Parameters
     ----------
     source : path, RasterReader or ProductReader
-        Anything GDAL reads: intensity, amplitude DN or dB, any number of bands of one real dtype. Or a Sentinel-1 GRD
-        product, a SAFE folder or its zip file, whose other files are kept byte for byte. Or one that is open already:
-        :func:`safe.open_source` opens one polarisation of a product.
+        Anything GDAL reads, by path, URL or path of a virtual file system: intensity, amplitude DN or dB, any number
+        of bands of one real dtype. Or a Sentinel-1 GRD product, a local SAFE folder or its zip file, whose other
+        files are kept byte for byte. Or one that is open already: :func:`safe.open_source` opens one polarisation of
+        a product.
     target : path
         The file to write; appears whole or not at all.
     model : Codec
@@ -336,17 +338,27 @@ def decompress(
     Raises
     ------
     FormatError, ModelMissing, InputError
-        For damaged bytes, an unknown model, or speckle of a file without a record of it.
+        For damaged bytes, an unknown model, speckle of a file without a record of it, or more pixels than memory.
     """
     with container.Reader(bytes_io.BytesIO(data)) as reader:
         coder = codec_for(reader, model)
         info = io.RasterInfo.from_dict(reader.header.raster)
-        sink = _ArraySink(np.empty(reader.header.shape, info.dtype))
+        sink = _ArraySink(_room(reader.header.shape, info.dtype))
         coder.decompress(reader, sink, speckle=speckle)
     return sink.cube[0] if dict(info.tags) == _FLAT else sink.cube
 
 
 _FLAT = {"SARCODEC_ARRAY": "2-D"}
+
+
+def _room(shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
+    try:
+        return np.empty(shape, dtype)
+    except MemoryError as cause:
+        raise errors.InputError(
+            f"data: got a file of {'×'.join(map(str, shape))} pixels of {dtype}, more than there is memory for; "
+            "write it to a raster with decompress_file, or a window of it"
+        ) from cause
 
 
 class _ArraySource:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import errors, tiling
+from sarcodec import errors, tiling, virtual
 
 try:
     import xarray
@@ -74,10 +74,12 @@ class SarcBackend(BackendEntrypoint):
             pixel centres where rows and columns run along the axes of the CRS; ``spatial_ref`` has the CRS,
             transform and ground control points as rioxarray reads them.
 
-        Raises FormatError for a damaged file; reading pixels raises as :meth:`sarcodec.Codec.restore_window`.
+        Raises FormatError for a damaged file, InputError for what is no path of a local file; reading pixels raises
+        as :meth:`sarcodec.Codec.restore_window`.
         """
         from sarcodec import container, io
 
+        _check_local(filename_or_obj)
         path = Path(filename_or_obj).absolute()
         with container.Reader(path) as reader:
             header, sizes = reader.header, reader.sizes()
@@ -100,6 +102,17 @@ class SarcBackend(BackendEntrypoint):
         dataset.encoding["source"] = str(path)
         dataset.set_close(manager.close)
         return dataset
+
+
+def _check_local(source: Any) -> None:
+    """Raise InputError for URLs, virtual file systems and open files."""
+    named = isinstance(source, str | os.PathLike)
+    if not named or virtual.is_virtual(source):
+        what = virtual.public(source) if named else f"an object of type {type(source).__name__}"
+        raise errors.InputError(
+            f"filename_or_obj: got {what}; pass the path of a local .sarc file, download a remote one first "
+            "(fsspec.open_local does)"
+        )
 
 
 class _OpenFile:

@@ -1,0 +1,52 @@
+"""Serves a folder on 127.0.0.1 with byte ranges, in a process of its own: GDAL keeps the interpreter's lock.
+
+``python range_server.py FOLDER`` prints its port. Every request is a line of FOLDER/../asked.txt; while there is
+FOLDER/broken, all of them fail.
+"""
+
+from __future__ import annotations
+
+import http.server
+import re
+import sys
+from pathlib import Path
+
+FOLDER = Path(sys.argv[1])
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        with (FOLDER.parent / "asked.txt").open("a") as stream:
+            stream.write(self.path + "\n")
+        file = FOLDER / self.path.partition("?")[0].lstrip("/")
+        if (FOLDER / "broken").exists() or not file.is_file():
+            self.send_error(500 if (FOLDER / "broken").exists() else 404)
+            return
+        data = file.read_bytes()
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        first, last = (int(wanted[1]), int(wanted[2] or len(data) - 1)) if wanted else (0, len(data) - 1)
+        if first >= len(data):
+            self.send_error(416)
+            return
+        part = data[first : last + 1]
+        self.send_response(206 if wanted else 200)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(part)))
+        if wanted:
+            self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(data)}")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(part)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    sys.stdout.write(f"{server.server_address[1]}\n")
+    sys.stdout.flush()
+    server.serve_forever()
