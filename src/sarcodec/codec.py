@@ -245,9 +245,7 @@ class Codec:
             raise errors.InputError("speckle: only the lapped codec keeps a record of lost speckle; leave it out")
         return replace(options, step=step, speckle=speckle)
 
-    def _code(
-        self, band: int, tile: tiling.Tile, pixels: npt.NDArray[Any], layout: Layout, plan: Plan
-    ) -> CodedTile:
+    def _code(self, band: int, tile: tiling.Tile, pixels: npt.NDArray[Any], layout: Layout, plan: Plan) -> CodedTile:
         """Code one tile from the pixels of its outer window; touches nothing that other tiles use."""
         record, options = plan.bands[band], plan.options
         inside = tile.core.inside(tile.outer)

@@ -196,8 +196,8 @@ def _bounded(model: codec.Codec, trial: _Trial, options: codec.Options, max_erro
         if worst <= max_error_db:
             return
     raise errors.InputError(
-        f"max_error: {max_error_db} dB cannot be kept in {trial.layout.dtype}: rounding to it alone brings an error of "
-        f"{worst:.3g} dB; allow a larger error"
+        f"max_error: {max_error_db} dB cannot be kept in {trial.layout.dtype}: rounding to it alone brings an error "
+        f"of {worst:.3g} dB; allow a larger error"
     )
 
 
