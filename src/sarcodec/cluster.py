@@ -12,11 +12,11 @@ import itertools
 import os
 import secrets
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from sarcodec import _version, batch, checkpoint, codec, engines, errors, io, lapped_model, safe, scene, tiling
 
@@ -24,6 +24,9 @@ try:
     import distributed
 except ImportError as cause:
     raise errors.MissingExtra("distributed", "cluster") from cause
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 CONNECT_S = 10
 """Seconds to wait for a scheduler."""
@@ -182,7 +185,7 @@ class _Task:
                 raise errors.InputError(
                     f"source: {_here()} cannot open {self.source} ({_line(cause)}); all workers must see it under "
                     "this path"
-                ) from None
+                ) from cause
             yield raster
 
 
@@ -225,6 +228,28 @@ class _SpreadCodec(codec.Codec):
             self._client.cancel(list(pending))
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """An error of the package, as a value: an exception drags along causes that other processes cannot read."""
+
+    kind: type[errors.SarcodecError]
+    text: str
+
+
+def _told(work: Callable[Parameters, Result]) -> Callable[Parameters, Result | _Failure]:
+    """Let a task return its error."""
+
+    @functools.wraps(work)
+    def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result | _Failure:
+        try:
+            return work(*arguments, **options)
+        except errors.SarcodecError as problem:
+            return _Failure(type(problem), str(problem))
+
+    return run
+
+
+@_told
 def _code_row(task: _Task, layout: codec.Layout, plan: codec.Plan, place: tuple[int, int]) -> list[codec.CodedTile]:
     """Code a row of the grid of a band; runs on a worker."""
     model = task.open_codec()
@@ -235,6 +260,7 @@ def _code_row(task: _Task, layout: codec.Layout, plan: codec.Plan, place: tuple[
         return list(model.coded_tiles(raster, layout, plan, place))
 
 
+@_told
 def _compress(task: _Task, target: Path, overwrite: bool, stop: str) -> scene.Size:
     """Compress a product; runs on a worker."""
     model = task.open_codec()
@@ -260,7 +286,7 @@ def _load(model: str | None, device: str, precision: str, identity: str) -> code
     try:
         found = scene.open_codec(model, device=device, precision=precision)
     except (errors.SarcodecError, OSError) as cause:
-        raise errors.InputError(f"model: {_here()} cannot load it ({_line(cause)})") from None
+        raise errors.InputError(f"model: {_here()} cannot load it ({_line(cause)})") from cause
     if found.engine.identity != identity:
         raise errors.InputError(
             f"model: {_here()} has model {found.engine.identity} as {model or scene.DEFAULT_MODEL}, this machine "
@@ -270,16 +296,17 @@ def _load(model: str | None, device: str, precision: str, identity: str) -> code
 
 
 def _result(future: distributed.Future[Any]) -> Any:
-    """Wait for a task; what is not an error of the package becomes one."""
+    """Wait for a task; every error is one of the package."""
     try:
-        return future.result()
-    except errors.SarcodecError:
-        raise
+        result = future.result()
     except Exception as cause:
         raise errors.SarcodecError(
             f"cluster: a task failed ({type(cause).__name__}: {_line(cause)}); every worker needs sarcodec "
             f"{_version.__version__} and memory for some tiles"
         ) from cause
+    if isinstance(result, _Failure):
+        raise result.kind(result.text)
+    return result
 
 
 def _threads(client: distributed.Client) -> int:
