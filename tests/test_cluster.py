@@ -5,9 +5,9 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import distributed
@@ -85,11 +85,13 @@ def test_rows_make_the_file_of_one_machine(
     assert sum(told) == 2 * 260 * 200 and names(tmp_path) == ["a.sarc", "b.sarc"]
 
 
-def test_clipped_pixels_are_counted(client: distributed.Client, write_tif: object, tmp_path: Path) -> None:
+def test_clipped_pixels_are_counted(
+    client: distributed.Client, write_tif: Callable[..., Path], tmp_path: Path
+) -> None:
     """What the header says of a band is gathered from all rows of its tiles."""
     pixels = tiny.db((200, 130))
     pixels[:50] = 40
-    source = write_tif("bright.tif", pixels, bands=("VV",))  # type: ignore[operator]
+    source = write_tif("bright.tif", pixels, bands=("VV",))
     asked = batch.Request(str(tiny.write_checkpoint(tmp_path)), precision="float32", options=codec.Options(tile=64))
     cluster.compress_file(source, tmp_path / "a.sarc", client, asked)
     with container.Reader(tmp_path / "a.sarc") as reader:
@@ -162,13 +164,11 @@ def test_stopping_leaves_no_half_files(client: distributed.Client, work: Path, t
     assert names(tmp_path / "archive") == ["harbour.sarc"]
 
 
-def wait_until(condition: object) -> bool:
-    event = __import__("threading").Event()
-    for _ in range(600):
-        if condition():  # type: ignore[operator]
-            return True
-        event.wait(0.1)
-    return False
+def wait_until(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 60
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
 
 
 def test_a_source_that_workers_do_not_see(client: distributed.Client, work: Path, tmp_path: Path) -> None:
@@ -201,12 +201,6 @@ def test_another_model_or_version_on_a_worker(client: distributed.Client, work: 
 @cluster._told
 def open_codec(task: cluster._Task) -> None:
     task.open_codec()
-
-
-def test_a_worker_that_dies_is_one_error(client: distributed.Client) -> None:
-    future = client.submit(os._exit, 1, pure=False, retries=0)
-    with pytest.raises(errors.SarcodecError, match="cluster: a task failed"):
-        cluster._result(future)
 
 
 def test_no_workers() -> None:
@@ -251,15 +245,17 @@ def test_no_scheduler(
     assert names(tmp_path) == []
 
 
-WITHOUT = "import sys; sys.modules['distributed'] = None\nfrom sarcodec import cli\ncli.main()"
-
-
-def test_without_distributed(work: Path, tmp_path: Path) -> None:
-    paths = [str(work / "harbour.tif"), str(tmp_path / "a.sarc")]
-    command = [sys.executable, "-c", WITHOUT, "compress", *paths, "--scheduler", "tcp://localhost:8786"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "pip install 'sarcodec[cluster]'" in done.stderr
-    assert done.stderr.count("\n") == 1 and names(tmp_path) == []
+def test_without_distributed(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "sarcodec.cluster")
+    monkeypatch.delattr("sarcodec.cluster")
+    words = ("compress", work / "harbour.tif", tmp_path / "a.sarc", "--scheduler", "tcp://localhost:8786")
+    assert call(*words, "--model", work / "tiny.ckpt") == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1) and "pip install 'sarcodec[cluster]'" in err
+    assert names(tmp_path) == []
 
 
 def test_shapes_agree(client: distributed.Client, work: Path) -> None:
@@ -273,3 +269,9 @@ def test_shapes_agree(client: distributed.Client, work: Path) -> None:
         cluster._result(client.submit(cluster._code_row, task, other, plan, (0, 0), pure=False))
     tiles = cluster._result(client.submit(cluster._code_row, task, layout, plan, (1, 4), pure=False))
     assert [(tile.band, tile.tile.row, tile.tile.column) for tile in tiles] == [(1, 4, column) for column in range(4)]
+
+
+def test_a_worker_that_dies_is_one_error(client: distributed.Client) -> None:
+    future = client.submit(os._exit, 1, pure=False, retries=0)
+    with pytest.raises(errors.SarcodecError, match="cluster: a task failed"):
+        cluster._result(future)
