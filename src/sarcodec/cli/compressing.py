@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -115,7 +116,7 @@ def _compress_one(
         else:
             from sarcodec import cluster
 
-            with cluster.connect(scheduler) as client:
+            with _connect(scheduler) as client:
                 size = cluster.compress_file(
                     job.source, job.target, client, request, overwrite=overwrite, advance=advance
                 )
@@ -146,7 +147,7 @@ def _compress_many(
         else:
             from sarcodec import cluster
 
-            client = stack.enter_context(cluster.connect(scheduler))
+            client = stack.enter_context(_connect(scheduler))
             work = cluster.compress_files(jobs, client, request, overwrite=overwrite, advance=bar)
             bar.begin(f"0 of {len(jobs)} products")
         for outcome in stack.enter_context(closing(work)):
@@ -156,6 +157,14 @@ def _compress_many(
             if scheduler is not None:
                 bar.begin(f"{len(outcomes)} of {len(jobs)} products")
     _print_outcomes([outcomes[job] for job in jobs], as_json)
+
+
+def _connect(scheduler: str) -> AbstractContextManager[Any]:
+    from sarcodec import cluster
+
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is said in one line
+    return cluster.connect(scheduler)
 
 
 def _bar(pixels: int, request: batch.Request, quiet: bool) -> AbstractContextManager[terminal.PixelBar]:
