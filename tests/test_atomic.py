@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -175,7 +177,7 @@ def test_a_failed_rename_puts_the_old_folder_back(old_folder: Path, monkeypatch:
 
 def test_a_folder_that_another_made_meanwhile_is_kept(tmp_path: Path) -> None:
     target = tmp_path / "out.SAFE"
-    with pytest.raises(errors.OutputError), atomic.folder(target, mark="mark") as temporary:
+    with pytest.raises(errors.InputError, match="--overwrite"), atomic.folder(target, mark="mark") as temporary:
         (temporary / "mark").write_text("mine")
         target.mkdir()
         (target / "theirs").write_text("theirs")
@@ -198,3 +200,66 @@ def test_folders_that_are_not_replaced(tmp_path: Path, old_folder: Path) -> None
         ):
             pass
     assert names(tmp_path) == ["file", "full", "out.SAFE"]
+
+
+def test_the_second_of_two_writers_is_told(tmp_path: Path) -> None:
+    target = tmp_path / "out.sarc"
+    with (
+        pytest.raises(errors.InputError, match=r"out\.sarc: exists already; pass overwrite"),
+        atomic.output(target) as late,
+    ):
+        late.write_bytes(b"late")
+        with atomic.output(target) as early:
+            early.write_bytes(b"early")
+    assert target.read_bytes() == b"early" and names(tmp_path) == ["out.sarc"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    target = tmp_path / "out.sarc"
+    try:
+        with atomic.output(target) as temporary:
+            temporary.write_bytes(b"mine")
+            if there:
+                target.write_bytes(b"theirs")
+    except errors.InputError as problem:
+        assert there and "exists already" in str(problem)
+    assert target.read_bytes() == (b"theirs" if there else b"mine") and names(tmp_path) == ["out.sarc"]
+
+
+@pytest.fixture
+def dead() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_killed_writers_left_is_named_and_removed(
+    tmp_path: Path, dead: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with atomic.output(tmp_path / "out.sarc") as alive:
+        alive.write_bytes(b"another thread's")
+        left = tmp_path / alive.name.replace(f"-{os.getpid()}-", f"-{dead}-")
+        left.write_bytes(b"half")
+        folder = tmp_path / left.with_suffix("").name
+        (folder / "sub").mkdir(parents=True)
+        elsewhere = tmp_path / left.name.replace(atomic._machine(), "0" * 8)
+        elsewhere.write_bytes(b"another machine's")
+        other = tmp_path / left.name.replace(".out.", ".put.")
+        other.write_bytes(b"another target's")
+        atomic.write_bytes(tmp_path / "out.sarc", b"new")
+        assert names(tmp_path) == sorted([alive.name, elsewhere.name, other.name, "out.sarc"])
+        alive.unlink()
+        atomic.write_bytes(alive, b"again")
+        (tmp_path / "out.sarc").unlink()
+    assert (tmp_path / "out.sarc").read_bytes() == b"again"
+    assert sorted(record.getMessage().split()[1] for record in caplog.records) == sorted([f"{left},", f"{folder},"])
+
+
+def test_a_process_of_another_user_is_alive() -> None:
+    assert atomic._lives(os.getpid()) and atomic._lives(1)

@@ -1,8 +1,18 @@
-"""Outputs that appear whole or not at all: written beside their target, then renamed."""
+"""Outputs that appear whole or not at all: written beside their target, then renamed.
+
+The name of a temporary tells who writes it: ``.STEM.MACHINE-PROCESS-RANDOM.part``. What a killed process left is
+removed by the next that writes to a target of that stem on the same machine; whether a process of another machine,
+container or time before a restart still lives cannot be told, so what such a one left stays.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import logging
 import os
+import platform
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -10,6 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sarcodec import errors
+
+log = logging.getLogger("sarcodec")
 
 
 @contextmanager
@@ -26,17 +38,19 @@ def output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
     Raises
     ------
     InputError
-        When the folder is missing, ``path`` is a folder or device, or it exists and ``overwrite`` is false.
+        When the folder is missing, ``path`` is a folder or device, or it exists and ``overwrite`` is false, also if
+        another writer made it meanwhile.
     OutputError
         When the system refuses the write (no space left, no permission). The temporary file is removed.
     """
     target = Path(path)
-    temporary = target.parent / f".{target.stem[:32]}.{secrets.token_hex(4)}.part{target.suffix}"
+    temporary = _temporary(target, f"part{target.suffix}")
     try:
         with _as_output_error(target):
             check(target, overwrite=overwrite)
+            _remove_abandoned(target)
             yield temporary
-            temporary.replace(target)
+            _publish(temporary, target, overwrite)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -62,13 +76,14 @@ def folder(path: str | os.PathLike[str], *, overwrite: bool = False, mark: str) 
         As :func:`output`; InputError also for an existing file, or a folder of another kind.
     """
     target = Path(path)
-    token = secrets.token_hex(4)
-    temporary, old = (target.parent / f".{target.stem[:32]}.{token}.{end}" for end in ("part", "old"))
+    temporary, old = _temporary(target, "part"), _temporary(target, "old")
     try:
         with _as_output_error(target):
             _check_folder(target, overwrite, mark)
+            _remove_abandoned(target)
             temporary.mkdir()
             yield temporary
+            _check_folder(target, overwrite, mark)
             if overwrite and target.exists():
                 target.replace(old)
             temporary.replace(target)
@@ -78,6 +93,63 @@ def folder(path: str | os.PathLike[str], *, overwrite: bool = False, mark: str) 
                 old.replace(target)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _temporary(target: Path, end: str) -> Path:
+    return target.parent / f".{target.stem[:32]}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.{end}"
+
+
+@functools.cache
+def _machine() -> str:
+    """Return 8 hex digits of where process numbers are unique: a machine since its start, a container on it."""
+    parts = [platform.node()]
+    with suppress(OSError):  # where there is no Linux
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove temporaries beside a target whose writers are dead, and name them in a warning."""
+    pattern = re.compile(rf"\.{re.escape(target.stem[:32])}\.{_machine()}-(\d{{1,9}})-[0-9a-f]{{8}}\.part.*")
+    found: list[tuple[Path, re.Match[str] | None]] = []
+    with suppress(OSError):  # a folder that may be written but not listed
+        found = [(path, pattern.fullmatch(path.name)) for path in target.parent.iterdir()]
+    for path, match in found:
+        if match is None or _lives(int(match[1])):
+            continue
+        with suppress(OSError):  # another was faster
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+            log.warning("removed %s, which a writer that was killed had left", path)
+
+
+def _lives(process: int) -> bool:
+    """Tell whether a process of this machine is alive; yes where that cannot be told."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
+
+
+def _publish(temporary: Path, target: Path, overwrite: bool) -> None:
+    """Give a whole file its name; without ``overwrite`` only if no other took it meanwhile."""
+    if not overwrite:
+        try:
+            target.hardlink_to(temporary)
+            return
+        except FileExistsError:
+            check(target, overwrite=False)
+        except OSError:  # a file system without links
+            check(target, overwrite=False)
+    temporary.replace(target)
 
 
 @contextmanager

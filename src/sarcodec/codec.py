@@ -7,9 +7,11 @@ windows (:class:`Source`, :class:`Sink`), not rasters; :mod:`sarcodec.scene` bri
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent import futures
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -40,6 +42,7 @@ SEED = 1
 """Of rendered speckle; a file records it."""
 
 Advance = Callable[[int], None]
+"""Is told of pixels as they are done; a negative number takes back what was told, where work begins anew."""
 
 
 class Source(Protocol):
@@ -97,6 +100,40 @@ class Options:
     effort: int = 1
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What all tiles of a file share: complete options, and what the engine found of every band."""
+
+    options: Options
+    bands: tuple[container.Band, ...]
+
+
+@dataclass(frozen=True)
+class CodedTile:
+    """A tile's entries, those that it has, how many of its pixels are valid, and how many of these were clipped."""
+
+    band: int
+    tile: tiling.Tile
+    mask: bytes | None
+    entry: bytes | None
+    clipped: int
+    valid: int
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the tile."""
+        height, width = self.tile.core.shape
+        return height * width
+
+    def write(self, writer: container.Writer) -> None:
+        """Add the entries to a file."""
+        place = self.band, self.tile.row, self.tile.column
+        if self.mask is not None:
+            writer.add(container.mask_name(*place), self.mask, deflate=True)
+        if self.entry is not None:
+            writer.add(container.tile_name(*place), self.entry)
+
+
 class Codec:
     """A model ready to code with.
 
@@ -136,6 +173,25 @@ class Codec:
         Memory is bounded by the tile, not the image. ``advance`` is called with the number of pixels of every tile
         once it is coded. Raises InputError for options the model cannot do.
         """
+        plan = self.plan(source, layout, options)
+        for path, data in layout.files():
+            writer.add(product.entry_name(path), data, deflate=True)
+        clipped, valid = [0] * layout.count, [0] * layout.count
+        with closing(self.coded_tiles(source, layout, plan)) as tiles:
+            for coded in tiles:
+                coded.write(writer)
+                clipped[coded.band] += coded.clipped
+                valid[coded.band] += coded.valid
+                if advance:
+                    advance(coded.pixels)
+        bands = (
+            replace(band, clipped=round(out / max(count, 1), 6))
+            for band, out, count in zip(plan.bands, clipped, valid, strict=True)
+        )
+        writer.finish(self._header(layout, plan.options, tuple(bands)))
+
+    def plan(self, source: Source, layout: Layout, options: Options) -> Plan:
+        """Decide what all tiles share; InputError for options the model cannot do, or a raster that no file holds."""
         options = self.complete(options)
         _check_tile(options.tile, self.engine.stride, layout)
         if layout.product is not None and self.engine.version == 1:
@@ -143,28 +199,41 @@ class Codec:
                 f"model: files of {self.engine.architecture} autoencoders cannot hold a product; leave --model "
                 "out, or pass one of its measurement TIFFs"
             )
-        for path, data in layout.files():
-            writer.add(product.entry_name(path), data, deflate=True)
-        grid = tiling.TileGrid(layout.height, layout.width, options.tile, margin=self.engine.margin)
         bands = []
-        with threads.one_each(), futures.ThreadPoolExecutor(self.engine.workers) as pool:
-            for band in range(layout.count):
-                sample = functools.partial(source.sample, band)
-                about = engines.BandInfo(sample, layout.quantity, layout.polarisations[band], layout.nodata)
-                record = self.engine.band(about)
-                clipped = valid = 0
-                pending: deque[futures.Future[_CodedTile]] = deque()
-                for tile in grid:
-                    pixels = source.read(band, tile.outer)
-                    pending.append(pool.submit(self._code, tile, pixels, layout, record, options))
-                    if len(pending) > self.engine.workers:
-                        done = _write(writer, band, pending.popleft().result(), advance)
-                        clipped, valid = clipped + done.clipped, valid + done.valid
-                for job in pending:
-                    done = _write(writer, band, job.result(), advance)
-                    clipped, valid = clipped + done.clipped, valid + done.valid
-                bands.append(replace(record, clipped=round(clipped / max(valid, 1), 6)))
-        writer.finish(self._header(layout, options, tuple(bands)))
+        for band in range(layout.count):
+            sample = functools.partial(source.sample, band)
+            about = engines.BandInfo(sample, layout.quantity, layout.polarisations[band], layout.nodata)
+            bands.append(self.engine.band(about))
+        return Plan(options, tuple(bands))
+
+    def coded_tiles(
+        self, source: Source, layout: Layout, plan: Plan, part: tuple[int, int] | None = None
+    ) -> Generator[CodedTile]:
+        """Code the tiles of all bands in the order of the file, as many at once as the engine says.
+
+        ``part``, a band and a row of the grid, are all that is coded where given. Closing the generator early drops
+        what has not begun.
+        """
+        grid = tiling.TileGrid(layout.height, layout.width, plan.options.tile, margin=self.engine.margin)
+        rows = itertools.product(range(layout.count), range(grid.rows)) if part is None else [part]
+        pool = futures.ThreadPoolExecutor(self.engine.workers)
+        pending: deque[futures.Future[CodedTile]] = deque()
+        with threads.one_each():
+            try:
+                for band, row in rows:
+                    for tile in grid.row_tiles(row):
+                        pixels = source.read(band, tile.outer)
+                        pending.append(pool.submit(self._code, band, tile, pixels, layout, plan))
+                        if len(pending) > self.engine.workers:
+                            yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def bounded(self, max_error_db: float) -> Codec:
+        """Return a codec that guarantees an error, and codes where this one does."""
+        return Codec(engines.BoundedEngine(max_error_db))
 
     def complete(self, options: Options) -> Options:
         """Fill in what the options leave to the engine; InputError for a step it cannot do."""
@@ -178,22 +247,16 @@ class Codec:
             raise errors.InputError("speckle: only the lapped codec keeps a record of lost speckle; leave it out")
         return replace(options, step=step, speckle=speckle)
 
-    def _code(
-        self,
-        tile: tiling.Tile,
-        pixels: npt.NDArray[Any],
-        layout: Layout,
-        record: container.Band,
-        options: Options,
-    ) -> _CodedTile:
+    def _code(self, band: int, tile: tiling.Tile, pixels: npt.NDArray[Any], layout: Layout, plan: Plan) -> CodedTile:
         """Code one tile from the pixels of its outer window; touches nothing that other tiles use."""
+        record, options = plan.bands[band], plan.options
         inside = tile.core.inside(tile.outer)
         codes = radiometry.classify(pixels, layout.quantity, layout.nodata)
         core = codes[inside]
         mask = masks.pack_mask(core) if core.any() else None
         near = tile.core.grow(self.engine.reach, layout.height, layout.width)
         if codes[near.inside(tile.outer)].all():
-            return _CodedTile(tile, mask, None, None, 0, 0)
+            return CodedTile(band, tile, mask, None, 0, 0)
         db = radiometry.to_db(pixels, layout.quantity)
         db = self.engine.fill(db, codes == radiometry.Fill.VALID, record)
         encoded = self.engine.encode(db, inside, record, options.step or 1, options.effort)
@@ -202,9 +265,9 @@ class Codec:
         if options.speckle:
             place = {"seed": SEED, "top": tile.core.top, "left": tile.core.left}
             lost = rendering.measure(inner, encoded.preview(), valid, **place).to_bytes() if valid.any() else b""
-        return _CodedTile(
-            tile, mask, encoded.data, lost, self.engine.outside(inner[valid], record), int(np.count_nonzero(valid))
-        )
+        entry = container.join_tile(encoded.data, lost)
+        outside = self.engine.outside(inner[valid], record)
+        return CodedTile(band, tile, mask, entry, outside, int(np.count_nonzero(valid)))
 
     def decompress(
         self,
@@ -313,30 +376,6 @@ class Codec:
             seed=SEED if options.speckle else None,
             product=layout.product,
         )
-
-
-@dataclass(frozen=True)
-class _CodedTile:
-    """A tile's entries, those that it has, and how many of its valid pixels were clipped."""
-
-    tile: tiling.Tile
-    mask: bytes | None
-    symbols: bytes | None
-    speckle: bytes | None
-    clipped: int
-    valid: int
-
-
-def _write(writer: container.Writer, band: int, coded: _CodedTile, advance: Advance | None) -> _CodedTile:
-    place = band, coded.tile.row, coded.tile.column
-    if coded.mask is not None:
-        writer.add(container.mask_name(*place), coded.mask, deflate=True)
-    if coded.symbols is not None:
-        writer.add(container.tile_name(*place), container.join_tile(coded.symbols, coded.speckle))
-    if advance:
-        height, width = coded.tile.core.shape
-        advance(height * width)
-    return coded
 
 
 def _check_tile(tile: int, stride: int, layout: Layout) -> None:

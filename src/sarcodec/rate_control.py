@@ -95,8 +95,11 @@ def compress(
     target: Path,
     options: codec.Options,
     goal: Goal,
+    advance: codec.Advance | None = None,
 ) -> None:
     """Compress a source to ``target`` so that it meets a goal; ``target`` may be rewritten several times.
+
+    ``advance`` is told of the pixels of every pass over the image: one for a file, one for measuring its error.
 
     Raises
     ------
@@ -104,8 +107,9 @@ def compress(
         When no step meets the goal, with the nearest that there is, or the model has but a few steps. A PSNR that
         even the coarsest step exceeds is met by that.
     """
+    trial = _Trial(source, layout, target, advance)
     if goal.kind is Kind.MAX_ERROR:
-        _bounded(source, layout, target, options, goal.value)
+        _bounded(model, trial, options, goal.value)
         return
     if not isinstance(model.engine, engines.LappedEngine):
         raise errors.InputError(
@@ -114,10 +118,10 @@ def compress(
         )
 
     def measure(step: int) -> float:
-        _write(model, source, layout, target, replace(options, step=step))
+        trial.write(model, replace(options, step=step))
         if goal.kind is Kind.BITS_PER_PIXEL:
             return math.log(8 * target.stat().st_size / (layout.count * layout.height * layout.width))
-        return PEAK_PSNR if (rmse := _errors(model, source, layout, target)[0]) == 0 else _psnr(rmse)
+        return PEAK_PSNR if (rmse := trial.errors(model)[0]) == 0 else _psnr(rmse)
 
     by_rate = goal.kind is Kind.BITS_PER_PIXEL
     wanted = math.log(goal.value) if by_rate else goal.value
@@ -182,45 +186,59 @@ def _next(points: dict[int, float], wanted: float) -> int:
     return nearest + (384 if distance > 0 else -384)
 
 
-def _bounded(
-    source: codec.Source, layout: codec.Layout, target: Path, options: codec.Options, max_error_db: float
-) -> None:
+def _bounded(model: codec.Codec, trial: _Trial, options: codec.Options, max_error_db: float) -> None:
     """Guarantee an error; the bound of coding is drawn in where rounding to the dtype would break it."""
     worst = math.inf
     for share in _SHRINK:
-        model = codec.Codec(engines.BoundedEngine(max_error_db * share))
-        _write(model, source, layout, target, replace(options, step=None, speckle=False))
-        worst = _errors(model, source, layout, target)[1]
+        bounded = model.bounded(max_error_db * share)
+        trial.write(bounded, replace(options, step=None, speckle=False))
+        worst = trial.errors(bounded)[1]
         if worst <= max_error_db:
             return
     raise errors.InputError(
-        f"max_error: {max_error_db} dB cannot be kept in {layout.dtype}: rounding to it alone brings an error of "
-        f"{worst:.3g} dB; allow a larger error"
+        f"max_error: {max_error_db} dB cannot be kept in {trial.layout.dtype}: rounding to it alone brings an error "
+        f"of {worst:.3g} dB; allow a larger error"
     )
 
 
-def _write(
-    model: codec.Codec, source: codec.Source, layout: codec.Layout, target: Path, options: codec.Options
-) -> None:
-    with container.Writer(target) as writer:
-        model.compress(source, layout, writer, options)
+class _Trial:
+    """A file that is written again and again; every pass over the image is told to ``advance`` from its beginning."""
 
+    def __init__(
+        self, source: codec.Source, layout: codec.Layout, target: Path, advance: codec.Advance | None
+    ) -> None:
+        self.source, self.layout, self.target = source, layout, target
+        self._advance, self._told = advance, 0
 
-def _errors(model: codec.Codec, source: codec.Source, layout: codec.Layout, target: Path) -> tuple[float, float]:
-    """Root mean square and largest error in dB of a file over all valid pixels of all bands."""
-    squares, count, worst = 0.0, 0, 0.0
-    with container.Reader(target) as reader:
-        for band in range(layout.count):
-            for top, restored in model.restore_rows(reader, band):
-                window = tiling.Window(top, top + len(restored), 0, layout.width)
-                original = source.read(band, window)
-                valid = radiometry.classify(original, layout.quantity, layout.nodata) == radiometry.Fill.VALID
-                if valid.any():
-                    error = _db(restored[valid], layout) - _db(original[valid], layout)
-                    squares += float(np.sum(error**2))
-                    count += error.size
-                    worst = max(worst, float(np.abs(error).max()))
-    return math.sqrt(squares / count) if count else 0.0, worst
+    def write(self, model: codec.Codec, options: codec.Options) -> None:
+        """Compress the source."""
+        self._tell(-self._told)
+        with container.Writer(self.target) as writer:
+            model.compress(self.source, self.layout, writer, options, self._tell)
+
+    def errors(self, model: codec.Codec) -> tuple[float, float]:
+        """Root mean square and largest error in dB of the file over all valid pixels of all bands."""
+        self._tell(-self._told)
+        layout = self.layout
+        squares, count, worst = 0.0, 0, 0.0
+        with container.Reader(self.target) as reader:
+            for band in range(layout.count):
+                for top, restored in model.restore_rows(reader, band):
+                    window = tiling.Window(top, top + len(restored), 0, layout.width)
+                    original = self.source.read(band, window)
+                    valid = radiometry.classify(original, layout.quantity, layout.nodata) == radiometry.Fill.VALID
+                    if valid.any():
+                        error = _db(restored[valid], layout) - _db(original[valid], layout)
+                        squares += float(np.sum(error**2))
+                        count += error.size
+                        worst = max(worst, float(np.abs(error).max()))
+                    self._tell(restored.size)
+        return math.sqrt(squares / count) if count else 0.0, worst
+
+    def _tell(self, pixels: int) -> None:
+        self._told += pixels
+        if self._advance and pixels:
+            self._advance(pixels)
 
 
 def _db(pixels: npt.NDArray[Any], layout: codec.Layout) -> npt.NDArray[np.float64]:

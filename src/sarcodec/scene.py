@@ -190,7 +190,8 @@ def compress_file(
     overwrite : bool
         Whether an existing ``target`` may be replaced.
     advance : callable, optional
-        Called with the number of pixels of every tile once it is read.
+        Called with the number of pixels of every tile once it is coded. Towards a goal the image is gone over again
+        and again; a negative number begins each pass anew.
 
     Raises
     ------
@@ -205,7 +206,7 @@ def compress_file(
                 with container.Writer(temporary) as writer:
                     model.compress(raster, layout, writer, options or codec.Options(), advance)
             else:
-                rate_control.compress(model, raster, layout, temporary, options or codec.Options(), goal)
+                rate_control.compress(model, raster, layout, temporary, options or codec.Options(), goal, advance)
             size = temporary.stat().st_size
     return Size(size, layout.count, layout.height, layout.width)
 

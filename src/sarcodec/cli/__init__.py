@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import rich
-import rich.markup
 import typer
-from rich.console import Console
 
 from sarcodec import _version, errors
-from sarcodec.cli import coding, learning, studying
+from sarcodec.cli import coding, compressing, learning, studying, terminal
 
 app = typer.Typer(
     name="sarcodec",
@@ -20,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    coding.compress,
+    compressing.compress,
     coding.decompress,
     coding.info,
     coding.simulate,
@@ -50,5 +48,5 @@ def main() -> None:
     try:
         app()
     except (errors.SarcodecError, OSError) as problem:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {rich.markup.escape(str(problem))}")
+        terminal.fail(str(problem))
         raise SystemExit(2) from None

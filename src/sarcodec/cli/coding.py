@@ -1,10 +1,10 @@
-"""Commands on files: compress, decompress, info, simulate."""
+"""Commands on files: decompress, info, simulate."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import rich.markup
 import typer
@@ -12,97 +12,6 @@ from rich.table import Table
 
 from sarcodec import errors
 from sarcodec.cli import terminal
-
-if TYPE_CHECKING:
-    from sarcodec import rate_control
-
-
-def compress(
-    source: Annotated[
-        str, typer.Argument(help="A raster (intensity, amplitude DN or dB), or a SAFE folder or zip file.")
-    ],
-    target: Annotated[Path, typer.Argument(help="The .sarc file to write.")],
-    quality: Annotated[
-        float | None, typer.Option(help="1 (smallest) to 100 (best); 50 when nothing is asked for.")
-    ] = None,
-    bpp: Annotated[float | None, typer.Option(help="Bits per pixel of the file, met within 2 %.")] = None,
-    ratio: Annotated[float | None, typer.Option(help="True ratio to 16 bit, met within 2 %.")] = None,
-    psnr: Annotated[float | None, typer.Option(help="PSNR in dB (peak 30 dB), met within 0.05 dB.")] = None,
-    rmse: Annotated[float | None, typer.Option(help="Root mean square error in dB, met within 0.6 %.")] = None,
-    max_error: Annotated[float | None, typer.Option(help="No valid pixel is off by more dB than this.")] = None,
-    speckle: Annotated[
-        str, typer.Option(help="Record of lost speckle for decompress: auto (where much is lost), keep or drop.")
-    ] = "auto",
-    polarisation: Annotated[str | None, typer.Option(help="The one to take of a SAFE product: VV, VH …")] = None,
-    model: terminal.Model = None,
-    quantity: terminal.QuantityName = None,
-    step: Annotated[int | None, typer.Option(help="The model's own quantisation step.")] = None,
-    effort: Annotated[int, typer.Option(help="1 to 4: 2 is half a per cent smaller and slower.")] = 1,
-    tile: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 1024,
-    overwrite: terminal.Overwrite = False,
-    device: terminal.Device = "cpu",
-    precision: terminal.Precision = "auto",
-    quiet: terminal.Quiet = False,
-    as_json: terminal.AsJson = False,
-) -> None:
-    """Compress a raster or SAFE product to a .sarc file: to a quality, size or error, or with a guaranteed error."""
-    from sarcodec import codec, container, radiometry, safe, scene
-
-    asked = {
-        "quality": quality,
-        "bpp": bpp,
-        "ratio": ratio,
-        "psnr": psnr,
-        "rmse": rmse,
-        "max-error": max_error,
-        "step": step,
-    }
-    found_step, goal = _goal({name: value for name, value in asked.items() if value is not None})
-    with safe.open_source(source, polarisation) as raster:
-        pixels = raster.info.count * raster.info.height * raster.info.width
-        with terminal.pixel_bar("compress", pixels, quiet or as_json or goal is not None) as advance:
-            size = scene.compress_file(
-                raster,
-                target,
-                scene.open_codec(model, device=device, precision=precision),
-                quantity=radiometry.Quantity.parse(quantity) if quantity else None,
-                options=codec.Options(
-                    found_step, tile, _choice("speckle", speckle, {"auto": None, "keep": True, "drop": False}), effort
-                ),
-                goal=goal,
-                overwrite=overwrite,
-                advance=advance,
-            )
-    with container.Reader(target) as reader:
-        header = reader.header
-    terminal.print_size("compressed", target, size, as_json)
-    for band, record in enumerate(header.bands, 1):
-        if record.clipped > 0.01:
-            terminal.warn(
-                f"band {band}: {100 * record.clipped:.1f} % of the valid pixels lie outside the bounds of the model, "
-                f"{record.vmin:.1f} … {record.vmax:.1f} dB, and are clipped"
-            )
-
-
-def _goal(asked: dict[str, float]) -> tuple[int | None, rate_control.Goal | None]:
-    """Turn the one option that says how good or small into a step or a goal; InputError for two."""
-    from sarcodec import rate_control
-
-    if len(asked) > 1:
-        raise errors.InputError(f"options: got {' and '.join(f'--{name}' for name in asked)}; pass one of them")
-    for name, value in asked.items():
-        if name == "quality":
-            return rate_control.step_of_quality(value), None
-        if name == "step":
-            return int(value), None
-        return None, getattr(rate_control.Goal, name.replace("-", "_"))(value)
-    return None, None
-
-
-def _choice(name: str, value: str, allowed: dict[str, bool | None]) -> bool | None:
-    if value not in allowed:
-        raise errors.InputError(f"{name}: got {value!r}; pass one of {', '.join(allowed)}")
-    return allowed[value]
 
 
 def decompress(
@@ -128,31 +37,34 @@ def decompress(
     as_json: terminal.AsJson = False,
 ) -> None:
     """Restore a .sarc file to a GeoTIFF or SAFE product like the one it was made from, or a window to a GeoTIFF."""
-    from sarcodec import container, io, scene, tiling
-    from sarcodec.output import Output
+    said = [f"nothing was written to {target}"]
+    with terminal.interruptible(lambda: said[-1]):
+        from sarcodec import container, io, scene, tiling
+        from sarcodec.output import Output
 
-    output = Output(
-        None if window is None else tiling.Window.at(window[1], window[0], window[3], window[2]),
-        None if polarisation is None else (polarisation,),
-        bool(_choice("speckle", speckle, {"coded": False, "restore": True})),
-        cog,
-    )
-    with container.Reader(source) as reader:
-        raster = io.RasterInfo.from_dict(reader.header.raster)
-    height, width = output.window_of(raster).shape
-    pixels = len(output.bands_of(raster)) * height * width
-    with terminal.pixel_bar("decompress", pixels, quiet or as_json) as advance:
-        size = scene.decompress_file(
-            source,
-            target,
-            output=output,
-            model=model,
-            device=device,
-            precision=precision,
-            overwrite=overwrite,
-            advance=advance,
+        output = Output(
+            None if window is None else tiling.Window.at(window[1], window[0], window[3], window[2]),
+            None if polarisation is None else (polarisation,),
+            bool(terminal.choice("speckle", speckle, {"coded": False, "restore": True})),
+            cog,
         )
-    terminal.print_size("restored from", target, size, as_json)
+        with container.Reader(source) as reader:
+            raster = io.RasterInfo.from_dict(reader.header.raster)
+        height, width = output.window_of(raster).shape
+        pixels = len(output.bands_of(raster)) * height * width
+        with terminal.pixel_bar("decompress", pixels, quiet or as_json) as advance:
+            size = scene.decompress_file(
+                source,
+                target,
+                output=output,
+                model=model,
+                device=device,
+                precision=precision,
+                overwrite=overwrite,
+                advance=advance,
+            )
+        said.append(f"{target} is whole")
+        terminal.print_size("restored from", target, size, as_json)
 
 
 def info(

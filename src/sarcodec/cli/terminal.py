@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import rich.markup
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sarcodec import jsontext
+from sarcodec import errors, jsontext
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
@@ -45,15 +49,25 @@ def warn(text: str) -> None:
     Console(stderr=True, soft_wrap=True).print(f"[yellow]{text}")
 
 
+def fail(text: str) -> None:
+    """Print an error to stderr, in one line."""
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {rich.markup.escape(text)}")
+
+
 def print_json(record: Any) -> None:
     """Print strict JSON to stdout; see :func:`sarcodec.jsontext.dumps`."""
     sys.stdout.write(jsontext.dumps(record) + "\n")
 
 
+def size_record(size: Any) -> dict[str, float]:
+    """Return what JSON says of the size of a file."""
+    return {"bytes": size.bytes, "bits_per_pixel": size.bits_per_pixel, "ratio": size.ratio}
+
+
 def print_size(verb: str, path: Path, size: Any, as_json: bool) -> None:
     """Print the size of a compressed file, for people or as JSON."""
     if as_json:
-        print_json({"bytes": size.bytes, "bits_per_pixel": size.bits_per_pixel, "ratio": size.ratio})
+        print_json(size_record(size))
         return
     say(
         f"{path}: {verb} {size.bytes:,} bytes, {size.bits_per_pixel:.3f} bits per pixel, "
@@ -73,15 +87,78 @@ def bar(text: str, quiet: bool) -> Progress:
     )
 
 
+def choice(name: str, value: str, allowed: dict[str, bool | None]) -> bool | None:
+    """Return what a word of an option stands for; InputError for another word."""
+    if value not in allowed:
+        raise errors.InputError(f"{name}: got {value!r}; pass one of {', '.join(allowed)}")
+    return allowed[value]
+
+
+class PixelBar:
+    """A bar over pixels, with Mpx/s and the time left.
+
+    Called with pixels done; a negative number begins a pass anew, and passes are counted from the second on.
+    """
+
+    def __init__(self, progress: Progress, verb: str, pixels: int) -> None:
+        self._progress, self._verb, self._name, self._pass, self._worked = progress, verb, "", 1, 0
+        self._task = progress.add_task(verb, total=pixels, note=verb)
+
+    def begin(self, name: str) -> None:
+        """Name what comes next."""
+        self._name, self._pass = f"{name}: ", 1
+        self(0)
+
+    def __call__(self, pixels: int) -> None:
+        """Advance."""
+        self._pass += pixels < 0
+        self._worked += max(pixels, 0)
+        state = self._progress.tasks[self._task]
+        rate = self._worked / 1e6 / max(state.elapsed or 0, 1e-9)
+        again = f", pass {self._pass}" if self._pass > 1 else ""
+        note = f"{self._name}{self._verb}{again} {rate:.1f} Mpx/s"
+        self._progress.update(self._task, advance=pixels, note=note)
+
+
 @contextmanager
-def pixel_bar(verb: str, pixels: int, quiet: bool) -> Iterator[Any]:
-    """Show Mpx/s and the time left; yields the function to call with pixels done."""
+def pixel_bar(verb: str, pixels: int, quiet: bool) -> Iterator[PixelBar]:
+    """Show a bar over so many pixels; silent as :func:`bar`."""
     with bar("{task.fields[note]}", quiet) as progress:
-        task = progress.add_task(verb, total=pixels, note=verb)
+        yield PixelBar(progress, verb, pixels)
 
-        def advance(count: int) -> None:
-            state = progress.tasks[task]
-            rate = (state.completed + count) / 1e6 / max(state.elapsed or 0, 1e-9)
-            progress.update(task, advance=count, note=f"{verb} {rate:.1f} Mpx/s")
 
-        yield advance
+class _Interrupted(BaseException):
+    """A signal that asks to stop; not a KeyboardInterrupt, which the CLI framework takes for itself."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def interruptible(said: Callable[[], str]) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the process with status 128 + the signal and one line, once the block has tidied up.
+
+    ``said`` tells what there is by then. A signal that is ignored, as in the background of a shell, stays so.
+    """
+
+    def stop(number: int, _: object) -> None:
+        raise _Interrupted(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in old.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    try:
+        yield
+    except _Interrupted as interrupted:
+        sys.stderr.write(f"interrupted; {said()}\n")
+        sys.stderr.flush()
+        sys.stdout.flush()
+        os._exit(128 + interrupted.number)  # a tile that a thread is coding is not waited for
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

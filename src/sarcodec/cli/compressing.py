@@ -1,0 +1,220 @@
+"""The command compress: one source to one file, or many into a folder, here or on the workers of a cluster."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager, ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sarcodec import errors
+from sarcodec.cli import terminal
+
+if TYPE_CHECKING:
+    from sarcodec import batch, rate_control
+
+
+def compress(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="SOURCE TARGET, or with -o any number of sources. A source is a raster (intensity, amplitude DN or "
+            "dB), or a SAFE folder or zip file; the target is the .sarc file to write.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A folder: all paths are sources, and NAME.sarc is written for each."),
+    ] = None,
+    quality: Annotated[
+        float | None, typer.Option(help="1 (smallest) to 100 (best); 50 when nothing is asked for.")
+    ] = None,
+    bpp: Annotated[float | None, typer.Option(help="Bits per pixel of the file, met within 2 %.")] = None,
+    ratio: Annotated[float | None, typer.Option(help="True ratio to 16 bit, met within 2 %.")] = None,
+    psnr: Annotated[float | None, typer.Option(help="PSNR in dB (peak 30 dB), met within 0.05 dB.")] = None,
+    rmse: Annotated[float | None, typer.Option(help="Root mean square error in dB, met within 0.6 %.")] = None,
+    max_error: Annotated[float | None, typer.Option(help="No valid pixel is off by more dB than this.")] = None,
+    speckle: Annotated[
+        str, typer.Option(help="Record of lost speckle for decompress: auto (where much is lost), keep or drop.")
+    ] = "auto",
+    polarisation: Annotated[str | None, typer.Option(help="The one to take of a SAFE product: VV, VH …")] = None,
+    model: terminal.Model = None,
+    quantity: terminal.QuantityName = None,
+    step: Annotated[int | None, typer.Option(help="The model's own quantisation step.")] = None,
+    effort: Annotated[int, typer.Option(help="1 to 4: 2 is half a per cent smaller and slower.")] = 1,
+    tile: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 1024,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Address of a Dask scheduler: its workers take a source each, or parts of a single one."),
+    ] = None,
+    overwrite: terminal.Overwrite = False,
+    device: terminal.Device = "cpu",
+    precision: terminal.Precision = "auto",
+    quiet: terminal.Quiet = False,
+    as_json: terminal.AsJson = False,
+) -> None:
+    """Compress rasters or SAFE products to .sarc files: to a quality, size or error, or with a guaranteed error."""
+    said = [f"nothing was written to {output or paths[-1]}"]
+    with terminal.interruptible(lambda: said[-1]):
+        from sarcodec import batch, codec, radiometry
+
+        asked = {
+            "quality": quality,
+            "bpp": bpp,
+            "ratio": ratio,
+            "psnr": psnr,
+            "rmse": rmse,
+            "max-error": max_error,
+            "step": step,
+        }
+        found_step, goal = _goal({name: value for name, value in asked.items() if value is not None})
+        keep = terminal.choice("speckle", speckle, {"auto": None, "keep": True, "drop": False})
+        request = batch.Request(
+            model,
+            device,
+            precision,
+            polarisation,
+            radiometry.Quantity.parse(quantity) if quantity else None,
+            codec.Options(found_step, tile, keep, effort),
+            goal,
+        )
+        if output is None:
+            if len(paths) != 2:
+                raise errors.InputError(
+                    f"compress: got {' '.join(paths)}; pass a source and a target, or sources and a folder (-o)"
+                )
+            job = batch.Job(paths[0], Path(paths[1]), _pixels(paths[0], polarisation))
+            _compress_one(job, request, scheduler, overwrite, quiet, as_json, said)
+        else:
+            jobs = batch.jobs(paths, output, polarisation=polarisation, overwrite=overwrite)
+            _compress_many(jobs, request, scheduler, overwrite, quiet, as_json, said)
+
+
+def _pixels(source: str, polarisation: str | None) -> int:
+    from sarcodec import safe
+
+    with safe.open_source(source, polarisation) as raster:
+        return raster.info.count * raster.info.height * raster.info.width
+
+
+def _compress_one(
+    job: batch.Job,
+    request: batch.Request,
+    scheduler: str | None,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+    said: list[str],
+) -> None:
+    from sarcodec import batch
+
+    with _bar(job.pixels, request, quiet or as_json) as advance:
+        if scheduler is None:
+            size = batch.compress(job, request.open_codec(), request, overwrite=overwrite, advance=advance)
+        else:
+            from sarcodec import cluster
+
+            with _connect(scheduler) as client:
+                size = cluster.compress_file(
+                    job.source, job.target, client, request, overwrite=overwrite, advance=advance
+                )
+    said.append(f"{job.target} is whole")
+    terminal.print_size("compressed", job.target, size, as_json)
+    _warn_of_clipping(job.target, "")
+
+
+def _compress_many(
+    jobs: list[batch.Job],
+    request: batch.Request,
+    scheduler: str | None,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+    said: list[str],
+) -> None:
+    from sarcodec import batch
+
+    outcomes: dict[batch.Job, batch.Outcome] = {}
+    folder = jobs[0].target.parent
+    with ExitStack() as stack:
+        bar = stack.enter_context(_bar(sum(job.pixels for job in jobs), request, quiet or as_json))
+        if scheduler is None:
+            work = batch.compress_files(
+                jobs, request, overwrite=overwrite, begin=lambda job: bar.begin(Path(job.source).name), advance=bar
+            )
+        else:
+            from sarcodec import cluster
+
+            client = stack.enter_context(_connect(scheduler))
+            work = cluster.compress_files(jobs, client, request, overwrite=overwrite, advance=bar)
+            bar.begin(f"0 of {len(jobs)} products")
+        for outcome in stack.enter_context(closing(work)):
+            outcomes[outcome.job] = outcome
+            written = sum(outcome.size is not None for outcome in outcomes.values())
+            said.append(f"{written} of {len(jobs)} files were written to {folder}")
+            if scheduler is not None:
+                bar.begin(f"{len(outcomes)} of {len(jobs)} products")
+    _print_outcomes([outcomes[job] for job in jobs], as_json)
+
+
+def _connect(scheduler: str) -> AbstractContextManager[Any]:
+    from sarcodec import cluster
+
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is said in one line
+    return cluster.connect(scheduler)
+
+
+def _bar(pixels: int, request: batch.Request, quiet: bool) -> AbstractContextManager[terminal.PixelBar]:
+    return terminal.pixel_bar("compress" if request.goal is None else "search", pixels, quiet)
+
+
+def _print_outcomes(outcomes: list[batch.Outcome], as_json: bool) -> None:
+    """Print what became of every source; exit status 1 when any failed."""
+    if as_json:
+        records = []
+        for outcome in outcomes:
+            record = {"source": outcome.job.source, "target": str(outcome.job.target)}
+            told = terminal.size_record(outcome.size) if outcome.size else {"error": outcome.error}
+            records.append(record | told)
+        terminal.print_json(records)
+    for outcome in outcomes:
+        if outcome.size is not None:
+            if not as_json:
+                terminal.print_size("compressed", outcome.job.target, outcome.size, as_json)
+            _warn_of_clipping(outcome.job.target, f"{outcome.job.target}: ")
+    for outcome in outcomes:
+        if outcome.error is not None:
+            terminal.fail(outcome.error)
+    if any(outcome.error is not None for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _warn_of_clipping(target: Path, prefix: str) -> None:
+    from sarcodec import container
+
+    with container.Reader(target) as reader:
+        header = reader.header
+    for band, record in enumerate(header.bands, 1):
+        if record.clipped > 0.01:
+            terminal.warn(
+                f"{prefix}band {band}: {100 * record.clipped:.1f} % of the valid pixels lie outside the bounds of "
+                f"the model, {record.vmin:.1f} … {record.vmax:.1f} dB, and are clipped"
+            )
+
+
+def _goal(asked: dict[str, float]) -> tuple[int | None, rate_control.Goal | None]:
+    """Turn the one option that says how good or small into a step or a goal; InputError for two."""
+    from sarcodec import rate_control
+
+    if len(asked) > 1:
+        raise errors.InputError(f"options: got {' and '.join(f'--{name}' for name in asked)}; pass one of them")
+    for name, value in asked.items():
+        if name == "quality":
+            return rate_control.step_of_quality(value), None
+        if name == "step":
+            return int(value), None
+        return None, getattr(rate_control.Goal, name.replace("-", "_"))(value)
+    return None, None

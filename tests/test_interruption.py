@@ -1,0 +1,207 @@
+"""Signals end commands without a trace; what a kill leaves, the next run removes; writers do not mix."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import tiny
+from sarcodec import codec, container, scene
+from test_cli import call
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+
+START = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom sarcodec import cli; cli.main()"
+)
+"""As the console script starts, also where this test runs in the background of a shell, which ignores SIGINT."""
+
+WAIT_S = 120
+FAST = ("--tile", "256", "--effort", "1")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a scene that takes some time to code, a model, and a file of the scene."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "tiny.ckpt").write_bytes(tiny.lapped_bytes())
+    for name, side in (("scene", 512), ("small", 64)):
+        assert call("simulate", folder / f"{name}.tif", "--size", side, side) == 0
+    scene.compress_file(
+        folder / "scene.tif", folder / "scene.sarc", tiny.lapped_codec(), options=codec.Options(step=2300, tile=128)
+    )
+    return folder
+
+
+def start(work: Path, target: Path, *more: str) -> subprocess.Popen[str]:
+    """Begin to compress or decompress to ``target``; slow enough that a signal comes in between."""
+    if target.suffix == ".sarc":
+        words = ["compress", str(work / "scene.tif"), str(target), "--tile", "64", "--effort", "4"]
+    else:
+        words = ["decompress", str(work / "scene.sarc"), str(target)]
+    command = [sys.executable, "-c", START, *words, "--model", str(work / "tiny.ckpt"), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def temporary_of(process: subprocess.Popen[str], folder: Path) -> Path:
+    """Wait until the process has its temporary, and that has bytes."""
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        found = [path for path in folder.glob(".*.part*") if f"-{process.pid}-" in path.name]
+        if found and any(path.is_dir() or path.stat().st_size > 0 for path in found):
+            return found[0]
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    raise TimeoutError(f"no temporary in {folder}")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", ["out.sarc", "out.tif"])
+def test_a_signal_leaves_nothing(work: Path, tmp_path: Path, number: signal.Signals, name: str) -> None:
+    process = start(work, tmp_path / name)
+    temporary_of(process, tmp_path)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, out) == (128 + number, "")
+    assert err == f"interrupted; nothing was written to {tmp_path / name}\n"
+    assert names(tmp_path) == []
+
+
+def test_an_old_file_stays(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.sarc").write_bytes(b"old")
+    process = start(work, tmp_path / "out.sarc", "--overwrite", "--psnr", "33")
+    temporary_of(process, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(WAIT_S) == 143
+    process.communicate()
+    assert names(tmp_path) == ["out.sarc"] and (tmp_path / "out.sarc").read_bytes() == b"old"
+
+
+def test_many_products_tell_how_many_there_are(work: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "archive"
+    words = ["compress", str(work / "small.tif"), str(work / "scene.tif"), "-o", str(folder)]
+    options = ["--model", str(work / "tiny.ckpt"), "--tile", "64", "--effort", "4"]
+    command = [sys.executable, "-c", START, *words, *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for((folder / "small.sarc").is_file)
+    temporary_of(process, folder)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 130
+    assert err == f"interrupted; 1 of 2 files were written to {folder}\n"
+    assert names(folder) == ["small.sarc"]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_an_ignored_signal_stays_ignored(work: Path, tmp_path: Path) -> None:
+    ignoring = START.replace("signal.default_int_handler", "signal.SIG_IGN")
+    words = ["decompress", str(work / "scene.sarc"), str(tmp_path / "out.tif"), "--model", str(work / "tiny.ckpt")]
+    process = subprocess.Popen([sys.executable, "-c", ignoring, *words], stdout=subprocess.PIPE, text=True)
+    temporary_of(process, tmp_path)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0 and names(tmp_path) == ["out.tif"]
+
+
+def test_a_kill_leaves_the_temporary_and_the_next_run_removes_it(work: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.sarc"
+    killed = start(work, target)
+    left = temporary_of(killed, tmp_path)
+    killed.kill()
+    killed.communicate(timeout=WAIT_S)
+    assert names(tmp_path) == [left.name]
+    slow = start(work, target)
+    other = temporary_of(slow, tmp_path)
+    assert names(tmp_path) == [other.name]
+    slow.send_signal(signal.SIGSTOP)
+    fast = start(work, target, *FAST)
+    temporary_of(fast, tmp_path)
+    assert other.exists()  # for its writer lives
+    assert fast.communicate(timeout=WAIT_S)[1] == "" and fast.returncode == 0
+    whole = target.read_bytes()
+    slow.send_signal(signal.SIGCONT)
+    warning, error = slow.communicate(timeout=WAIT_S)[1].splitlines()
+    assert warning == f"removed {left}, which a writer that was killed had left"
+    assert error.startswith(f"error: output {target}: exists already; pass overwrite") and slow.returncode == 2
+    assert names(tmp_path) == ["out.sarc"] and target.read_bytes() == whole
+    with container.Reader(target) as reader:
+        assert reader.header.shape == (2, 512, 512)
+
+
+def test_two_writers_that_may_overwrite(work: Path, tmp_path: Path) -> None:
+    """Each file is whole; the last to finish stays."""
+    target = tmp_path / "out.sarc"
+    one, two = (start(work, target, "--overwrite", *FAST, "--quality", quality) for quality in ("30", "50"))
+    assert [process.communicate(timeout=WAIT_S)[1] for process in (one, two)] == ["", ""]
+    assert (one.returncode, two.returncode) == (0, 0)
+    with container.Reader(target) as reader:
+        assert reader.header.step in (codec.DEFAULT_STEP, 2202)
+    assert names(tmp_path) == ["out.sarc"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), ["compress", "Mpx/s"]),
+        (("--psnr", "31"), ["search, pass", "Mpx/s"]),
+        (("-o", "archive"), ["small.tif: compress", "Mpx/s"]),
+    ],
+)
+def test_the_bar_on_a_terminal(work: Path, tmp_path: Path, options: tuple[str, ...], expected: list[str]) -> None:
+    shown, out = on_terminal(work, tmp_path, *options)
+    for text in expected:
+        assert text in shown
+    assert out.startswith("archive/small.sarc" if "-o" in options else "out.sarc")
+
+
+def test_no_bar_when_quiet(work: Path, tmp_path: Path) -> None:
+    shown, out = on_terminal(work, tmp_path, "--quiet")
+    assert (shown, out.count("\n")) == ("", 1)
+
+
+def on_terminal(work: Path, folder: Path, *options: str) -> tuple[str, str]:
+    """Run compress with a terminal for stderr; return what that has shown, and stdout."""
+    paths = [str(work / "small.tif")] + ([] if "-o" in options else ["out.sarc"])
+    words = ["compress", *paths, "--model", str(work / "tiny.ckpt"), *options]
+    import pty  # which is not everywhere
+
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        text=True,
+        env={**os.environ, "COLUMNS": "160", "TERM": "xterm"},
+    )
+    os.close(slave)
+    shown = b""
+    while part := read(master):
+        shown += part
+    os.close(master)
+    out, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, shown
+    return shown.decode(), out
+
+
+def read(terminal: int) -> bytes:
+    """Read what there is; nothing once the other side is closed, which Linux tells by an error."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
