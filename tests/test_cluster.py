@@ -275,3 +275,4 @@ def test_a_worker_that_dies_is_one_error(client: distributed.Client) -> None:
     future = client.submit(os._exit, 1, pure=False, retries=0)
     with pytest.raises(errors.SarcodecError, match="cluster: a task failed"):
         cluster._result(future)
+    client.wait_for_workers(2, timeout=60)  # a cluster that is closed while a worker starts again complains

@@ -131,8 +131,8 @@ def measure(
 ) -> LostSpeckle:
     """Measure what a decoded tile lacks.
 
-    The field is drawn on the way: its strength is set anew, by 0.82 to 1.05, so that `metrics.enl_ratio` comes near 1,
-    and mean intensity is corrected for the very field that `render` draws; another seed leaves a bias of some 0.1 dB.
+    The field is drawn on the way: its strength is set, by 0.82 to 1.05, so that `metrics.enl_ratio` comes near 1, and
+    mean intensity is corrected for the very field that `render` draws; another seed leaves a bias of some 0.1 dB.
 
     Parameters
     ----------
