@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dask
 import distributed
 import pytest
 
@@ -23,6 +24,7 @@ from test_cli import call
 @pytest.fixture(scope="module")
 def client() -> Iterator[distributed.Client]:
     with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         distributed.LocalCluster(
             processes=True, n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as workers,
