@@ -13,6 +13,7 @@ import numpy.typing as npt
 import scipy.fft
 
 from sarcodec import errors, metrics
+from sarcodec.report import classes
 from sarcodec.report.pair import FloatArray, Mask, Pair
 
 if TYPE_CHECKING:
@@ -127,6 +128,26 @@ def spectrum(pair: Pair, name: str) -> str:
         _legend_above(axes)
 
     return svg(draw, f"{name}: radially averaged power spectra of original, restored and error")
+
+
+def class_errors(rows: list[classes.Row], name: str) -> str:
+    """Draw the error of every class of brightness that has pixels, and that of all pixels, the last row."""
+    *parts, whole = rows
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(parts))
+        heights = np.nan_to_num([row.rmse_db for row in parts])
+        axes.bar(places, heights, width=0.62, color=RESTORED, alpha=0.8)
+        for place, row in zip(places, parts, strict=True):
+            text = "none" if np.isnan(row.rmse_db) else f"{row.rmse_db:.2f}"
+            axes.annotate(text, (place, heights[place]), (0, 3), textcoords="offset points", ha="center", color=INK)
+        axes.axhline(whole.rmse_db, color=INK, linewidth=0.9, linestyle="--", label="all pixels")
+        axes.set_xticks(places, [row.name.replace(" ", "\n") for row in parts])
+        axes.set(ylabel="RMSE (dB)", ylim=(0, 1.15 * max(heights.max(), whole.rmse_db, 1e-3)))
+        axes.grid(visible=False, axis="x")
+        _legend_above(axes)
+
+    return svg(draw, f"{name}: root mean square error by class of brightness")
 
 
 def radial_spectrum(image: FloatArray, valid: Mask) -> tuple[FloatVector, FloatVector]:
