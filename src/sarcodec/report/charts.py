@@ -132,20 +132,17 @@ def spectrum(pair: Pair, name: str) -> str:
 
 def class_errors(rows: list[classes.Row], name: str) -> str:
     """Draw the error of every class of brightness that has pixels, and that of all pixels, the last row."""
-    *parts, whole = rows
 
     def draw(axes: Axes) -> None:
-        places = np.arange(len(parts))
-        heights = np.nan_to_num([row.rmse_db for row in parts])
-        axes.bar(places, heights, width=0.62, color=RESTORED, alpha=0.8)
-        for place, row in zip(places, parts, strict=True):
+        places = np.arange(len(rows))
+        heights = np.nan_to_num([row.rmse_db for row in rows])
+        axes.bar(places, heights, width=0.62, color=[RESTORED] * (len(rows) - 1) + [SOFT], alpha=0.8)
+        for place, row in zip(places, rows, strict=True):
             text = "none" if np.isnan(row.rmse_db) else f"{row.rmse_db:.2f}"
             axes.annotate(text, (place, heights[place]), (0, 3), textcoords="offset points", ha="center", color=INK)
-        axes.axhline(whole.rmse_db, color=INK, linewidth=0.9, linestyle="--", label="all pixels")
-        axes.set_xticks(places, [row.name.replace(" ", "\n") for row in parts])
-        axes.set(ylabel="RMSE (dB)", ylim=(0, 1.15 * max(heights.max(), whole.rmse_db, 1e-3)))
+        axes.set_xticks(places, [row.name.replace(" ", "\n") for row in rows])
+        axes.set(ylabel="RMSE (dB)", ylim=(0, 1.1 * max(heights.max(), 1e-3)))
         axes.grid(visible=False, axis="x")
-        _legend_above(axes)
 
     return svg(draw, f"{name}: root mean square error by class of brightness")
 

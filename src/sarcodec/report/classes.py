@@ -1,8 +1,8 @@
 """Figures by brightness: blocks of the original in five classes of local mean backscatter, as land cover has it.
 
 The boundaries are fixed steps of :data:`STEPS_DB` around the median of the blocks' means. A step is the same ratio
-of power in sigma0, in uncalibrated DN and in dB, and in every polarisation, which a fixed level of sigma0 would not be;
-and unlike quantiles, steps leave a class empty that the scene has not, so that shares say something.
+of power in sigma0, in uncalibrated DN, in dB and in every polarisation, which no fixed level of sigma0 is; and unlike
+quantiles, steps leave a class empty that the scene has not, so that shares say something.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def mark(name: str, value: float) -> str:
     if name not in metrics.TARGETS:
         return ""
     limits = {
-        k: f"≥ {low:g}" if math.isinf(high) else f"{low:g}–{high:g}"
+        k: f"≥ {low:g}" if math.isinf(high) else f"{low:g}–\u2060{high:g}"
         for k, (low, high) in metrics.TARGETS[name].items()
     }
     targets = f"<small>good {limits['good']}, excellent {limits['excellent']}</small>"

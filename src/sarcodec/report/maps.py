@@ -65,16 +65,17 @@ def errors(name: str, found: survey.Survey) -> str:
     """Return the map of the root mean square error of blocks."""
     count = found.blocks.count
     rmse = np.sqrt(np.divide(found.blocks.squared, count, out=np.full(count.shape, np.nan), where=count > 0))
-    high = max(float(np.nanpercentile(rmse, 99)), 0.01)
+    low, high = (float(v) for v in np.nanpercentile(rmse, [1, 99]))
+    high = max(high, low + 0.05)
     drawn = to_scale(rmse, survey.BLOCK, found.shape)
     palette = pictures.sequential()
     return figure(
         "Root mean square error",
-        pictures.png(pictures.indexed(drawn, 0.0, high), palette),
+        pictures.png(pictures.indexed(drawn, low, high), palette),
         drawn.shape,
-        scale("0 dB", f"{high:.2f} dB", palette),
-        f"{html.escape(name)}: of blocks of 32 × 32 pixels; the worst 1 % have the end colour. Lost speckle is "
-        "spread evenly; what stands out is where content was lost.",
+        scale(f"{low:.2f} dB", f"{high:.2f} dB", palette),
+        f"{html.escape(name)}: of blocks of 32 × 32 pixels; the best and worst 1 % have the end colours. "
+        "Lost speckle is spread evenly; what stands out is where content was lost.",
     )
 
 
@@ -105,8 +106,8 @@ def borders(name: str, found: survey.Survey) -> str:
         index.shape,
         scale(f"{1 - limit:.2f}", f"{1 + limit:.2f}", pictures.diverging()),
         f"{html.escape(name)}: every line is a border, coloured by the RMSE within {seams.BAND} pixels of it over "
-        f"that of the pixels {seams.BAND} to {seams.REACH} from it. White is equal, red larger at the border. Seams would "
-        "make nearly all lines red; a few red and blue ones are chance.",
+        f"that of the pixels {seams.BAND} to {seams.REACH} from it. White is equal, red larger at the border. Seams "
+        "would make nearly all lines red; a few red and blue ones are chance.",
     )
 
 

@@ -17,6 +17,9 @@ VIEW_SIDE = 768
 SCENE_SIDE = 1200
 """The same for the overview of a scene that is too large to be kept whole."""
 
+BROAD_HEIGHT = 900
+"""Height in pixels at which that overview is shown at most, so that it can be seen at once."""
+
 MAX_CLIPPED = 0.01
 """Share of clipped pixels above which the page warns."""
 
@@ -93,7 +96,7 @@ def _stretch(found: survey.Survey, mosaic: pair.Pair) -> tuple[float, float]:
 def _overview(name: str, found: survey.Survey, mosaic: pair.Pair) -> str:
     """Return the swipe of the whole image."""
     stretch, factor = _stretch(found, mosaic), found.overview.factor
-    source = "the original" if found.share == 1 else "the original's sample windows"
+    source = "the original" if found.share == 1 else "the original in the sample windows"
     caption = (
         f"Drag over the picture or move the control. Grey scale from {markup.span(*stretch)}, the 2nd to 98th "
         f"percentile of {source}, for both sides; hatched is nodata. "
@@ -103,7 +106,7 @@ def _overview(name: str, found: survey.Survey, mosaic: pair.Pair) -> str:
         caption += "Look for lost texture, softened edges and vanished bright points."
         return _swipe(name, "Original against restored", images, stretch, caption)
     caption += (
-        f"Each pixel is the mean intensity of {factor} × {factor}, which hides speckle: judge it in the centre."
+        f"Each pixel is the mean intensity of {factor} × {factor}, which hides speckle: judge it at full resolution."
     )
     broad = "broad" if found.share < 1 else ""
     return _swipe(name, "Original against restored, overview", images, stretch, caption, kind=broad)
@@ -207,6 +210,8 @@ def _swipe(
     low, high = (markup.minus(f"{value:.1f}") for value in stretch)
     values = {"name": html.escape(name), "heading": heading, "caption": caption, "low": low, "high": high}
     values |= {"first": labels[0], "second": labels[1], "place": kind}
-    return markup.fill(
-        "swipe.html", values | {"original": original, "restored": restored} | pictures.frame(images[0].shape)
-    )
+    framed = pictures.frame(images[0].shape)
+    if kind == "broad":
+        rows, columns = images[0].shape
+        framed["width"] = min(columns, BROAD_HEIGHT * columns // rows)
+    return markup.fill("swipe.html", values | {"original": original, "restored": restored} | framed)
