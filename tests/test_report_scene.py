@@ -43,12 +43,13 @@ def close(found, expected):
     )
 
 
-def strips(original, restored, valid, heights=(50, 1, 33, 64)):
-    top, turn = 0, 0
-    while top < len(valid):
-        rows = slice(top, top + heights[turn % len(heights)])
-        yield sums.Strip.of(top, original[rows], restored[rows], valid[rows])
-        top, turn = rows.stop, turn + 1
+def strips(original, restored, valid, heights=(50, 1, 33, 64), panel=150):
+    for left in range(0, valid.shape[1], panel):
+        top, turn = 0, 0
+        while top < len(valid):
+            area = np.s_[top : top + heights[turn % len(heights)], left : left + panel]
+            yield sums.Strip.of(top, original[area], restored[area], valid[area], left=left)
+            top, turn = area[0].stop, turn + 1
 
 
 def surveyed(pixels, tile=64, side=100):
@@ -60,7 +61,8 @@ def test_sums_do_not_depend_on_the_strips(cell):
     values = np.random.default_rng(0).random((97, 131))
     found = sums.Sums(*(sums.cuts(length, cell) for length in values.shape))
     for top, bottom in ((0, 1), (1, 40), (40, 41), (41, 97)):
-        found.add(top, values[top:bottom])
+        for left, right in ((0, 77), (77, 131)):
+            found.add(top, left, values[top:bottom, left:right])
     expected = [[values[r : r + cell, c : c + cell].sum() for c in range(0, 131, cell)] for r in range(0, 97, cell)]
     np.testing.assert_allclose(found.total, expected, rtol=1e-12)
 
@@ -69,6 +71,7 @@ def test_figures_from_sums_are_those_of_the_whole_image(monkeypatch):
     pixels = images()
     expected = metrics.evaluate(*(np.where(pixels[2], image, 0) for image in pixels[:2]), pixels[2])
     monkeypatch.setattr(survey, "WHOLE_SIDE", 96)
+    monkeypatch.setattr(survey, "WINDOW_SIDE", 32)
     found = surveyed(pixels)
     mosaic = found.samples.mosaic(1, header(SHAPE))
     measured = found.figures(mosaic)
@@ -100,9 +103,10 @@ def header(shape):
 
 def test_windows_of_a_large_image_do_not_touch_and_lie_inside(monkeypatch):
     monkeypatch.setattr(survey, "WHOLE_SIDE", 60)
-    windows = survey.Samples((50, 61)).windows
+    monkeypatch.setattr(survey, "WINDOW_SIDE", 20)
+    windows = survey.windows((50, 61))
     assert [w.shape for w in windows] == [(50, 20)] * 3
-    windows = survey.Samples(SHAPE).windows
+    windows = survey.windows(SHAPE)
     assert len(windows) == 9
     for number, window in enumerate(windows):
         window.check(*SHAPE)
@@ -113,11 +117,12 @@ def test_windows_of_a_large_image_do_not_touch_and_lie_inside(monkeypatch):
 
 def test_an_empty_centre_is_not_shown(monkeypatch):
     monkeypatch.setattr(survey, "WHOLE_SIDE", 60)
+    monkeypatch.setattr(survey, "WINDOW_SIDE", 20)
     original, restored, valid = images()
     valid[80:120, 140:190] = False
     found = surveyed((original, restored, valid))
     core = found.samples.core(found.samples.mosaic(1, header(SHAPE)))
-    assert core.window != found.samples.windows[4]
+    assert core.window != survey.windows(SHAPE)[4]
     assert core.valid.mean() > 0.9
     np.testing.assert_array_equal(core.restored[core.valid], restored[core.window.slices][core.valid])
 
@@ -258,6 +263,7 @@ def large(tmp_path_factory):
 
 def test_report_of_a_large_image(large, tmp_path, monkeypatch):
     monkeypatch.setattr(survey, "WHOLE_SIDE", 96)
+    monkeypatch.setattr(survey, "WINDOW_SIDE", 32)
     monkeypatch.setattr(section, "SCENE_SIDE", 1)
     counted = []
     given = large / "scene.tif", large / "scene.sarc"
@@ -284,6 +290,7 @@ def test_report_of_a_large_image(large, tmp_path, monkeypatch):
 
 def test_only_strips_are_read(large, tmp_path, monkeypatch):
     monkeypatch.setattr(sums, "STRIP_PIXELS", 3000)
+    monkeypatch.setattr(sums, "PANEL_COLUMNS", 130)
     seen = []
     read = io.RasterReader.read
 
@@ -297,9 +304,10 @@ def test_only_strips_are_read(large, tmp_path, monkeypatch):
         report.write_report(
             large / "scene.tif", large / "scene.sarc", tmp_path / "r.html", restored=restored, overwrite=True
         )
-        assert seen and max(math.prod(window.shape) for window in seen) <= 3000
-        rows = sum(window.shape[0] for window in seen)
-        assert rows == 192 * (1 if restored is None else 2)
+        assert len({window.left for window in seen}) == (3 if restored is None else 1)
+        assert max(math.prod(window.shape) for window in seen) <= 3000
+        pixels = sum(math.prod(window.shape) for window in seen)
+        assert pixels == 192 * 288 * (1 if restored is None else 2)
 
 
 def test_bits_of_tiles_add_up(large):

@@ -22,7 +22,6 @@ _BYTES = {
 def page(
     name: str,
     reader: container.Reader,
-    samples: survey.Samples,
     measured: Mapping[str, metrics.Metrics],
     sections: list[str],
     bits: sums.Values,
@@ -35,8 +34,6 @@ def page(
         Of the original.
     reader : Reader
         The compressed file.
-    samples : Samples
-        Says which windows were kept pixel by pixel.
     measured : mapping of str to Metrics
         By band name.
     sections : list of str
@@ -57,7 +54,7 @@ def page(
             "title": html.escape(name),
             "subtitle": f"{count} band{'s' * (count > 1)} of {height:,} × {width:,} pixels, compressed by the "
             f"model “{html.escape(header.architecture)}” and restored",
-            "notices": _sampling(header.shape, samples),
+            "notices": _sampling((height, width)),
             "rates": _rates(scene.Size(sizes["total"], count, height, width), header),
             "quality": _cards(_qualities(measured)),
             "links": "".join(links),
@@ -70,19 +67,18 @@ def page(
     )
 
 
-def _sampling(shape: tuple[int, int, int], samples: survey.Samples) -> str:
+def _sampling(shape: tuple[int, int]) -> str:
     """Say which figures are of the whole image and which of sample windows, where these are not the same."""
-    _, height, width = shape
-    windows = samples.windows
+    windows = survey.windows(shape)
     if len(windows) == 1:
         return ""
+    height, width = shape
     rows, columns = windows[0].shape
-    share = sum(w.shape[0] * w.shape[1] for w in windows) / (height * width)
     return (
         f'<p class="notice">The image has {height:,} × {width:,} pixels. RMSE, PSNR, ENL ratio, bias, figures by '
         "brightness, seams, maps and bytes are of all of it. SSIM, edges, water mask, bright targets and the charts "
         f"need whole images: they are measured in {len(windows)} windows of {rows:,} × {columns:,} pixels spread "
-        f"evenly over it, {100 * share:.2g} % of its pixels, and say so.</p>"
+        f"evenly over it, {100 * survey.share(shape):.2g} % of its pixels, and say so.</p>"
     )
 
 

@@ -58,8 +58,8 @@ class Borders:
 
     def add(self, strip: sums.Strip) -> None:
         """Take in a strip."""
-        self._count.add(strip.top, strip.valid)
-        self._squared.add(strip.top, strip.squared)
+        self._count.add(strip.top, strip.left, strip.valid)
+        self._squared.add(strip.top, strip.left, strip.squared)
 
     def ratio(self) -> float:
         """RMSE within :data:`BAND` pixels of a border over that of all others; NaN where either is empty or 0."""

@@ -12,12 +12,15 @@ import numpy.typing as npt
 from sarcodec import codec, container, radiometry, tiling
 from sarcodec.report.pair import FloatArray, Mask, Raster
 
-STRIP_PIXELS = 1 << 20
-"""Pixels of a strip that is read from a restored raster."""
+STRIP_PIXELS = 1 << 18
+"""Pixels that are compared at once, or a row if that has more."""
+
+PANEL_COLUMNS = 8192
+"""Columns that are decoded at once, or those of a tile: a row of tiles of a whole swath takes a gigabyte."""
 
 Values = npt.NDArray[np.float64]
 Cuts = npt.NDArray[np.intp]
-Rows = Iterator[tuple[int, npt.NDArray[Any]]]
+Pieces = Iterator[tuple[tiling.Window, npt.NDArray[Any]]]
 
 _NEPERS_PER_DB = np.log(10.0) / 10.0
 _MAX_ABS_DB = 300.0  # as sarcodec.metrics
@@ -25,23 +28,24 @@ _MAX_ABS_DB = 300.0  # as sarcodec.metrics
 
 @dataclass(frozen=True, eq=False)
 class Strip:
-    """Some rows of a band of both images.
+    """A window of a band of both images.
 
     Parameters
     ----------
-    top : int
-        The first row.
+    top, left : int
+        Its first row and column.
     original, restored : ndarray of float32
-        (h, W) in dB, NaN where the original is invalid.
+        (h, w) in dB, NaN where the original is invalid.
     valid : ndarray of bool
-        (h, W), of the original.
+        (h, w), of the original.
     squared : ndarray of float64
-        (h, W), squared error in dB², 0 where invalid.
+        (h, w), squared error in dB², 0 where invalid.
     before, after : ndarray of float64
-        (h, W), linear intensity of the original and the restored image, 0 where invalid.
+        (h, w), linear intensity of the original and the restored image, 0 where invalid.
     """
 
     top: int
+    left: int
     original: FloatArray
     restored: FloatArray
     valid: Mask
@@ -50,7 +54,7 @@ class Strip:
     after: Values
 
     @classmethod
-    def of(cls, top: int, original: FloatArray, restored: FloatArray, valid: Mask) -> Strip:
+    def of(cls, top: int, original: FloatArray, restored: FloatArray, valid: Mask, left: int = 0) -> Strip:
         """Make a strip of both images in dB, whatever they hold where ``valid`` is false."""
         before, after = (
             np.where(valid, np.exp(np.clip(image, -_MAX_ABS_DB, _MAX_ABS_DB) * _NEPERS_PER_DB), 0.0)
@@ -59,39 +63,46 @@ class Strip:
         squared = np.where(valid, restored - original.astype(np.float64), 0.0) ** 2
         nothing = np.float32(np.nan)
         original, restored = np.where(valid, original, nothing), np.where(valid, restored, nothing)
-        return cls(top, original, restored, valid, squared, before, after)
+        return cls(top, left, original, restored, valid, squared, before, after)
 
 
 def read(
-    before: Raster, rows: Rows, header: container.Header, band: int, advance: codec.Advance | None = None
+    before: Raster, pieces: Pieces, header: container.Header, band: int, advance: codec.Advance | None = None
 ) -> Iterator[Strip]:
-    """Read a band (0-based) of the original beside rows of the restored; only the original tells what is valid.
+    """Read a band (0-based) of the original beside pieces of the restored; the original alone tells what is valid.
 
     ``advance`` is called with the pixels of every strip.
     """
     quantity = radiometry.Quantity.parse(header.quantity)
-    for top, restored in rows:
-        pixels = before.read(band, tiling.Window(top, top + len(restored), 0, restored.shape[1]))
+    for window, restored in pieces:
+        pixels = before.read(band, window)
         valid = radiometry.classify(pixels, quantity, before.info.nodata) == radiometry.Fill.VALID
-        yield Strip.of(top, radiometry.to_db(pixels, quantity), radiometry.to_db(restored, quantity), valid)
+        original, after = (radiometry.to_db(values, quantity) for values in (pixels, restored))
+        yield Strip.of(window.top, original, after, valid, left=window.left)
         if advance:
             advance(valid.size)
 
 
-def rows_of(raster: Raster, band: int) -> Rows:
-    """Yield the first row and the pixels of every strip of a band (0-based) of a raster."""
+def pieces_of(raster: Raster, band: int) -> Pieces:
+    """Yield windows and pixels that cover a band (0-based) of a raster."""
     height, width = raster.info.height, raster.info.width
     count = max(STRIP_PIXELS // width, 1)
     for top in range(0, height, count):
-        yield top, raster.read(band, tiling.Window(top, min(top + count, height), 0, width))
+        window = tiling.Window(top, min(top + count, height), 0, width)
+        yield window, raster.read(band, window)
 
 
-def decoded_rows(coder: codec.Codec, reader: container.Reader, band: int) -> Rows:
-    """Yield the same of a compressed file, at most :data:`STRIP_PIXELS` or a row at a time."""
-    for top, pixels in coder.restore_rows(reader, band):
-        count = max(STRIP_PIXELS // pixels.shape[1], 1)
-        for first in range(0, len(pixels), count):
-            yield top + first, pixels[first : first + count]
+def decoded_pieces(coder: codec.Codec, reader: container.Reader, band: int) -> Pieces:
+    """Yield the same of a compressed file, in panels of whole tiles: at once, a row of tiles of one is decoded."""
+    _, height, width = reader.header.shape
+    panel = max(PANEL_COLUMNS // reader.header.tile, 1) * reader.header.tile
+    for left in range(0, width, panel):
+        right = min(left + panel, width)
+        count = max(STRIP_PIXELS // (right - left), 1)
+        for top, pixels in coder.restore_rows(reader, band, tiling.Window(0, height, left, right)):
+            for first in range(0, len(pixels), count):
+                part = pixels[first : first + count]
+                yield tiling.Window.at(top + first, left, *part.shape), part
 
 
 class Sums:
@@ -107,12 +118,19 @@ class Sums:
         self._rows, self._columns = rows, columns
         self.total: Values = np.zeros((rows.size, columns.size))
 
-    def add(self, top: int, values: npt.NDArray[Any]) -> None:
-        """Add the values (h, W), float64 or bool, of the rows from ``top`` on."""
-        cell = np.searchsorted(self._rows, np.arange(top, top + len(values)), side="right") - 1
-        starts = np.flatnonzero(np.diff(cell, prepend=-1))
-        short = np.add.reduceat(values, starts, axis=0, dtype=np.float64)
-        self.total[cell[starts]] += np.add.reduceat(short, self._columns, axis=1)
+    def add(self, top: int, left: int, values: npt.NDArray[Any]) -> None:
+        """Add values (h, w), float64 or bool, whose first is that of row ``top``, column ``left``."""
+        rows, row_starts = _cells(self._rows, top, values.shape[0])
+        columns, column_starts = _cells(self._columns, left, values.shape[1])
+        short = np.add.reduceat(values, row_starts, axis=0, dtype=np.float64)
+        self.total[np.ix_(rows, columns)] += np.add.reduceat(short, column_starts, axis=1)
+
+
+def _cells(cuts: Cuts, start: int, count: int) -> tuple[Cuts, Cuts]:
+    """Return which cells a piece of an axis lies in, and where in the piece each of them begins."""
+    cell = np.searchsorted(cuts, np.arange(start, start + count), side="right") - 1
+    starts = np.flatnonzero(np.diff(cell, prepend=-1))
+    return cell[starts], starts
 
 
 def cuts(length: int, cell: int) -> Cuts:

@@ -16,7 +16,10 @@ from sarcodec import container, metrics, tiling
 from sarcodec.report import pair, pictures, seams, sums
 
 WHOLE_SIDE = 2048
-"""Rows and columns up to which an image is kept whole; of a longer side, three windows of a third of it."""
+"""Rows and columns up to which an image is kept whole."""
+
+WINDOW_SIDE = 512
+"""Side of the windows that are kept of a larger one; metrics take some 130 bytes a pixel."""
 
 BLOCK = metrics.BIAS_WINDOW
 """Side of a block in pixels."""
@@ -37,9 +40,9 @@ class Overview:
 
     def add(self, strip: sums.Strip) -> None:
         """Take in a strip."""
-        self._count.add(strip.top, strip.valid)
-        self._before.add(strip.top, strip.before)
-        self._after.add(strip.top, strip.after)
+        self._count.add(strip.top, strip.left, strip.valid)
+        self._before.add(strip.top, strip.left, strip.before)
+        self._after.add(strip.top, strip.left, strip.after)
 
     def images(self) -> tuple[pair.FloatArray, pair.FloatArray]:
         """Return original and restored in dB, NaN where fewer than half of the pixels are valid."""
@@ -69,7 +72,7 @@ class Blocks:
     def add(self, strip: sums.Strip) -> None:
         """Take in a strip."""
         for part, values in zip(self._sums, (strip.valid, strip.squared, strip.before, strip.after), strict=True):
-            part.add(strip.top, values)
+            part.add(strip.top, strip.left, values)
 
     def bias_db(self) -> sums.Values:
         """Return the bias in dB of every whole block that is at least half valid, as `metrics.radiometric_bias`."""
@@ -92,7 +95,7 @@ class Looks:
         for part, values in zip(
             self._sums, (strip.valid, before, before * before, after, after * after), strict=True
         ):
-            part.add(strip.top, values)
+            part.add(strip.top, strip.left, values)
 
     def ratios(self) -> sums.Values:
         """Return the ratio of ENL, restored over original, in the most homogeneous fifth of the windows.
@@ -115,33 +118,25 @@ class Looks:
 
 
 class Samples:
-    """Windows pixel by pixel: the whole image, or three along every side longer than :data:`WHOLE_SIDE`.
+    """The :func:`windows` of an image pixel by pixel.
 
     They are set side by side in a mosaic with gaps of invalid pixels, so that one call measures them all.
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
-        self._spans = [_spans(length) for length in shape]
+        self._shape, self._spans = shape, _spans(shape)
         sides = [sum(stop - start for start, stop in spans) + GAP * (len(spans) - 1) for spans in self._spans]
         self._original, self._restored = (np.full(sides, np.nan, np.float32) for _ in range(2))
         self._valid = np.zeros(sides, bool)
 
-    @property
-    def windows(self) -> list[tiling.Window]:
-        """The windows in the image, row by row."""
-        rows, columns = self._spans
-        return [tiling.Window(*row, *column) for row in rows for column in columns]
-
     def add(self, strip: sums.Strip) -> None:
         """Take in a strip."""
-        bottom = strip.top + len(strip.valid)
+        height, width = strip.valid.shape
         for (start, stop), rows in zip(self._spans[0], _places(self._spans[0]), strict=True):
-            first, last = max(start, strip.top), min(stop, bottom)
-            if first >= last:
-                continue
+            source_rows, target_rows = _overlap(start, stop, rows.start, strip.top, height)
             for (left, right), columns in zip(self._spans[1], _places(self._spans[1]), strict=True):
-                source = np.s_[first - strip.top : last - strip.top, left:right]
-                target = np.s_[rows.start + first - start : rows.start + last - start, columns]
+                source_columns, target_columns = _overlap(left, right, columns.start, strip.left, width)
+                source, target = (source_rows, source_columns), (target_rows, target_columns)
                 self._original[target] = strip.original[source]
                 self._restored[target] = strip.restored[source]
                 self._valid[target] = strip.valid[source]
@@ -161,26 +156,45 @@ class Samples:
 
     def core(self, mosaic: pair.Pair) -> pair.Pair:
         """Return one window of the mosaic: the central one, or if half of it is invalid the one with most to see."""
-        windows = self.windows
-        if len(windows) == 1:
+        found = windows(self._shape)
+        if len(found) == 1:
             return mosaic
         places = [(rows, columns) for rows in _places(self._spans[0]) for columns in _places(self._spans[1])]
         shares = [float(mosaic.valid[place].mean()) for place in places]
-        chosen = len(windows) // 2
+        chosen = len(found) // 2
         if shares[chosen] < 0.5:
             chosen = int(np.argmax(shares))
         place = places[chosen]
         cut = {name: getattr(mosaic, name)[place] for name in ("original", "restored", "valid")}
-        return replace(mosaic, window=windows[chosen], **cut)
+        return replace(mosaic, window=found[chosen], **cut)
 
 
-def _spans(length: int) -> list[tuple[int, int]]:
-    """Return where windows begin and end along a side: all of it, or three spread evenly."""
-    if length <= WHOLE_SIDE:
-        return [(0, length)]
-    side = max(WHOLE_SIDE // 3, 1)
-    starts = [(2 * n + 1) * length // 6 - side // 2 for n in range(3)]
-    return [(start, start + side) for start in starts]
+def windows(shape: tuple[int, int]) -> list[tiling.Window]:
+    """Return the windows that are kept of an image pixel by pixel: all of it, or three by three spread evenly."""
+    rows, columns = _spans(shape)
+    return [tiling.Window(*row, *column) for row in rows for column in columns]
+
+
+def share(shape: tuple[int, int]) -> float:
+    """Return the share of the pixels that lie in the windows; 1 where these are the whole image."""
+    return sum(math.prod(window.shape) for window in windows(shape)) / math.prod(shape)
+
+
+def _spans(shape: tuple[int, int]) -> list[list[tuple[int, int]]]:
+    """Return where the windows begin and end along both axes."""
+    found = []
+    for length in shape:
+        starts = [(2 * n + 1) * length // 6 - WINDOW_SIDE // 2 for n in range(3)]
+        whole = max(shape) <= WHOLE_SIDE or length <= 3 * WINDOW_SIDE
+        found.append([(0, length)] if whole else [(start, start + WINDOW_SIDE) for start in starts])
+    return found
+
+
+def _overlap(start: int, stop: int, place: int, top: int, count: int) -> tuple[slice, slice]:
+    """Return where a span lies in a piece of ``count`` pixels from ``top``, and that part in the mosaic."""
+    first = max(start, top)
+    last = max(min(stop, top + count), first)
+    return slice(first - top, last - top), slice(place + first - start, place + last - start)
 
 
 def _places(spans: list[tuple[int, int]]) -> list[slice]:
@@ -217,8 +231,7 @@ class Survey:
     @property
     def share(self) -> float:
         """Share of the pixels that lie in the sample windows; 1 where they are the whole image."""
-        windows = self.samples.windows
-        return sum(math.prod(window.shape) for window in windows) / math.prod(self.shape)
+        return share(self.shape)
 
     def figures(self, mosaic: pair.Pair) -> metrics.Metrics:
         """Measure the samples; where they are not the whole image, what sums tell is of the whole image."""

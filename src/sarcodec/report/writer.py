@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-
-import numpy as np
 
 from sarcodec import atomic, codec, container, errors, io, metrics, safe, scene
 from sarcodec.report import charts, page, pair, section, sums, survey, tilebytes
@@ -26,9 +25,9 @@ def write_report(
 ) -> dict[str, metrics.Metrics]:
     """Compare a compressed image with its original and write the comparison as one HTML file.
 
-    Images may be of any size: both are read strip by strip, and of the compressed file a row of tiles is decoded at a
-    time. Figures that need whole images are, of images with more than 2048 rows or columns, taken from nine windows
-    spread evenly (three where only one side is longer); the page says so, and which share of the pixels it is.
+    Images may be of any size: both are read by windows, and of the compressed file a row of at most 8192 columns is
+    decoded at a time. Of images with more than 2048 rows or columns, figures that need whole images are taken from
+    nine windows spread evenly (three where one side is short); the page says so, and which share of the pixels it is.
 
     Parameters
     ----------
@@ -71,27 +70,33 @@ def write_report(
         after = None if restored is None else stack.enter_context(_open(restored, reader.header))
         pair.check_match(reader.header, before)
         if after is None:
-            rows = functools.partial(sums.decoded_rows, scene.codec_for(reader, model), reader)
+            pieces = functools.partial(sums.decoded_pieces, scene.codec_for(reader, model), reader)
         else:
             pair.check_match(reader.header, after)
-            rows = functools.partial(sums.rows_of, after)
-        count, height, width = reader.header.shape
-        overview_side, side = section.sides((height, width), count)
-        bpp = 8 * reader.sizes()["total"] / np.prod(reader.header.shape)
+            pieces = functools.partial(sums.pieces_of, after)
         measured, sections = {}, []
         for band, name in enumerate(pair.band_names(before.info)):
-            strips = sums.read(before, rows(band), reader.header, band, advance)
-            found = survey.Survey.take((height, width), reader.header.tile, strips, overview_side)
-            mosaic = found.samples.mosaic(band + 1, reader.header)
-            core = found.samples.core(mosaic)
-            if peer is not None:
-                core = pair.with_peer(core, peer, bpp)
-            measured[name] = found.figures(mosaic)
-            sections.append(section.section(name, found, mosaic, core, measured[name], side))
+            strips = sums.read(before, pieces(band), reader.header, band, advance)
+            measured[name], text = _band(name, band, strips, reader, peer)
+            sections.append(text)
         bits = tilebytes.bits_per_pixel(compressed, reader.header)
-        text = page.page(Path(original).name, reader, found.samples, measured, sections, bits)
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(page.page(Path(original).name, reader, measured, sections, bits), encoding="utf-8")
     return measured
+
+
+def _band(
+    name: str, band: int, strips: Iterable[sums.Strip], reader: container.Reader, peer: str | None
+) -> tuple[metrics.Metrics, str]:
+    """Return the figures of a band (0-based) and its section; what was kept of its pixels is dropped."""
+    count, height, width = reader.header.shape
+    overview_side, side = section.sides((height, width), count)
+    found = survey.Survey.take((height, width), reader.header.tile, strips, overview_side)
+    mosaic = found.samples.mosaic(band + 1, reader.header)
+    core = found.samples.core(mosaic)
+    if peer is not None:
+        core = pair.with_peer(core, peer, 8 * reader.sizes()["total"] / (count * height * width))
+    measured = found.figures(mosaic)
+    return measured, section.section(name, found, mosaic, core, measured, side)
 
 
 def _open(place: str | os.PathLike[str], header: container.Header) -> AbstractContextManager[pair.Raster]:
