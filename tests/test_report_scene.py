@@ -272,7 +272,7 @@ def test_report_of_a_large_image(large, tmp_path, monkeypatch):
     assert sum(counted) == 192 * 288
     assert "9 windows of 32 × 32 pixels" in text and "17 % of its pixels" in text
     assert text.count("of the sample windows") >= 6
-    assert "Rows 80 to 112, columns 128 to 160, at full resolution" in text
+    assert "One window at full resolution" in text and "Rows 80 to 112, columns 128 to 160." in text
     again = report.write_report(*given, tmp_path / "b.html", restored=large / "restored.tif")
     assert close(again, found)
     assert (tmp_path / "b.html").read_text(encoding="utf-8") == text

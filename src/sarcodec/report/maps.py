@@ -74,8 +74,8 @@ def errors(name: str, found: survey.Survey) -> str:
         pictures.png(pictures.indexed(drawn, low, high), palette),
         drawn.shape,
         scale(f"{low:.2f} dB", f"{high:.2f} dB", palette),
-        f"{html.escape(name)}: of blocks of 32 × 32 pixels; the best and worst 1 % have the end colours. "
-        "Lost speckle is spread evenly; what stands out is where content was lost.",
+        f"{html.escape(name)}: of blocks of 32 × 32 pixels; the best and worst 1\u00a0% have the end colours. "
+        "Lost speckle is spread evenly; what stands out is lost content, or the edge of nodata.",
     )
 
 
@@ -127,16 +127,18 @@ def _coloured(ratios: npt.NDArray[np.float64], limit: float) -> pictures.Index:
     return np.where(np.isnan(ratios), 0, np.round(entries)).astype(np.uint8)
 
 
-def bits(name: str, values: npt.NDArray[np.float64], tile: int, shape: tuple[int, int], high: float) -> str:
-    """Return the map of bits per pixel by tile (R, C), up to ``high``."""
+def bits(
+    name: str, values: npt.NDArray[np.float64], tile: int, shape: tuple[int, int], ends: tuple[float, float]
+) -> str:
+    """Return the map of bits per pixel by tile (R, C), coloured between ``ends``."""
     drawn = to_scale(values, tile, shape)
     palette = pictures.sequential()
     low, middle, most = np.percentile(values, [0, 50, 100])
     return figure(
         f"Bits per pixel, {html.escape(name)}",
-        pictures.png(pictures.indexed(drawn, 0.0, high), palette),
+        pictures.png(pictures.indexed(drawn, *ends), palette),
         drawn.shape,
-        scale("0", f"{high:.2f} bits/pixel", palette),
-        f"{values.size:,} tiles of {tile:,} × {tile:,} pixels: from {low:.3f} to {most:.3f} bits per pixel, half of "
-        f"them above {middle:.3f}. Symbols and mask over all pixels of the tile.",
+        scale(f"{ends[0]:.3g}", f"{ends[1]:.3g} bits/pixel", palette),
+        f"{values.size:,} tiles of {tile:,} × {tile:,} pixels: from {low:.3g} to {most:.3g} bits per pixel, half of "
+        f"them above {middle:.3g}. Symbols and mask over all pixels of the tile.",
     )

@@ -59,7 +59,7 @@ def page(
             "quality": _cards(_qualities(measured)),
             "links": "".join(links),
             "bands": "".join(sections),
-            "bytes": _byte_table(sizes) + _byte_maps(list(measured), bits, header),
+            "bytes": _byte_table(sizes) + _byte_maps(list(measured), bits, header, sizes),
             "facts": _definitions(_facts(header, list(measured))),
             "tags": _details(f"Tags ({len(tags)})", tags) if tags else "",
             "version": _version.__version__,
@@ -133,7 +133,7 @@ def _byte_table(sizes: Mapping[str, int]) -> str:
         bar += f'<i class="{kind}" style="width: {share:.3f}%"></i>'
         rows += (
             f'<tr><th scope="row"><span class="swatch {kind}"></span>{meaning}</th>'
-            f'<td class="number">{sizes[kind]:,}</td><td class="number">{share:.1f} %</td></tr>'
+            f'<td class="number">{sizes[kind]:,}</td><td class="number">{_percent(share)}</td></tr>'
         )
     rows += (
         f'<tr><th scope="row">whole file</th><td class="number">{sizes["total"]:,}</td>'
@@ -144,14 +144,18 @@ def _byte_table(sizes: Mapping[str, int]) -> str:
     )
 
 
-def _byte_maps(names: list[str], bits: sums.Values, header: container.Header) -> str:
-    """Return maps of bits per pixel by tile, of all bands on one scale; nothing for a single tile."""
-    if bits[0].size == 1:
+def _percent(share: float) -> str:
+    return "&lt; 0.1 %" if 0 < share < 0.05 else f"{share:.1f} %"
+
+
+def _byte_maps(names: list[str], bits: sums.Values, header: container.Header, sizes: Mapping[str, int]) -> str:
+    """Return maps of bits per pixel by tile, of all bands on one scale; none for a single tile or without symbols."""
+    if bits[0].size == 1 or sizes["symbols"] == 0:
         return ""
-    high = max(float(np.percentile(bits, 99)), 0.001)
-    shape = header.shape[1:]
+    low, high = (float(end) for end in np.percentile(bits, [1, 99]))
+    shape, ends = header.shape[1:], (low, max(high, low + 0.01))
     drawn = "".join(
-        maps.bits(name, values, header.tile, shape, high) for name, values in zip(names, bits, strict=True)
+        maps.bits(name, values, header.tile, shape, ends) for name, values in zip(names, bits, strict=True)
     )
     return f'<div class="pictures">{drawn}</div>'
 

@@ -117,8 +117,9 @@ def _centre(name: str, found: survey.Survey, mosaic: pair.Pair, core: pair.Pair,
     if found.overview.factor == 1:
         return ""
     images = [pictures.centre(image, side * 2 // 3) for image in (core.original, core.restored)]
-    heading = "The centre at full resolution" if found.share == 1 else f"{_where(core)}, at full resolution"
-    caption = "Look for lost texture, softened edges and vanished bright points."
+    heading = "The centre at full resolution" if found.share == 1 else "One window at full resolution"
+    caption = "" if found.share == 1 else f"{_where(core)}. "
+    caption += "Look for lost texture, softened edges and vanished bright points."
     return _swipe(name, heading, images, _stretch(found, mosaic), caption)
 
 
