@@ -127,6 +127,21 @@ def test_an_empty_centre_is_not_shown(monkeypatch):
     np.testing.assert_array_equal(core.restored[core.valid], restored[core.window.slices][core.valid])
 
 
+def test_a_scene_with_valid_pixels_outside_the_windows_alone(monkeypatch):
+    monkeypatch.setattr(survey, "WHOLE_SIDE", 60)
+    monkeypatch.setattr(survey, "WINDOW_SIDE", 20)
+    original, restored, valid = images()
+    for window in survey.windows(SHAPE):
+        valid[window.slices] = False
+    found = surveyed((original, restored, valid))
+    mosaic = found.samples.mosaic(1, header(SHAPE))
+    measured = found.figures(mosaic)
+    text = section.section("VV", found, mosaic, found.samples.core(mosaic), measured, 100)
+    assert measured.valid_pixels == valid.sum() and math.isnan(measured.ssim)
+    assert measured.rmse_db == pytest.approx(metrics.rmse_db(original, restored, valid), rel=1e-6)
+    assert "No valid pixel lies in the sample windows" in text and "By brightness" in text
+
+
 def test_classes_are_those_of_plain_numpy():
     original, restored, valid = images()
     rows = classes.table(surveyed((original, restored, valid)))

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from sarcodec import metrics
+from sarcodec import metrics, tiling
 from sarcodec.report import charts, figures, markup, pair, pictures, survey, whole
 
 VIEW_SIDE = 768
@@ -56,8 +56,9 @@ def section(
         text = f"<h2>{shown_name}</h2><p>There is no valid pixel to compare.</p>"
         return f'<section id="band-{mosaic.number}">{text}</section>'
     views = _overview(name, found, mosaic)
-    if core.valid.any():
-        views += _centre(name, found, mosaic, core, side) + _error_map(name, found, core, side)
+    shown = core if found.share == 1 else _cropped(core, side * 2 // 3)
+    if shown.valid.any():
+        views += _centre(name, found, mosaic, shown, side) + _error_map(name, found, shown, side)
     if core.peer is not None:
         views += _peer_view(name, core, core.peer, side)
     sampled = {field.name for field in dataclasses.fields(measured)} - set(survey.WHOLE_FIGURES)
@@ -121,6 +122,16 @@ def _centre(name: str, found: survey.Survey, mosaic: pair.Pair, core: pair.Pair,
     caption = "" if found.share == 1 else f"{_where(core)}. "
     caption += "Look for lost texture, softened edges and vanished bright points."
     return _swipe(name, heading, images, _stretch(found, mosaic), caption)
+
+
+def _cropped(core: pair.Pair, side: int) -> pair.Pair:
+    """Return the centre of a window, at most ``side`` × ``side`` pixels."""
+    original, restored = (pictures.centre(image, side) for image in (core.original, core.restored))
+    top, left = (max(length - side, 0) // 2 for length in core.valid.shape)
+    window = tiling.Window.at(core.window.top + top, core.window.left + left, *original.shape)
+    return dataclasses.replace(
+        core, original=original, restored=restored, valid=np.isfinite(original), window=window, peer=None
+    )
 
 
 def _where(core: pair.Pair) -> str:
