@@ -87,7 +87,7 @@ def looks(pair: Pair, name: str) -> tuple[str, int]:
     others, homogeneous = (_thin(np.flatnonzero(kind)) for kind in (~best, best))
 
     def draw(axes: Axes) -> None:
-        from matplotlib.ticker import FuncFormatter, NullFormatter
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
         axes.scatter(before[others], after[others], s=5, color=SOFT, alpha=0.45, linewidths=0, label="other windows")
         axes.scatter(
@@ -97,6 +97,7 @@ def looks(pair: Pair, name: str) -> tuple[str, int]:
         ends = [min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])]
         axes.plot(ends, ends, color=INK, linewidth=0.9, linestyle="--", label="equal")
         for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if ends[1] < 100 * ends[0] else (1,)))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
         _legend_above(axes, markerscale=2.0)
