@@ -19,7 +19,7 @@ import rasterio
 import torch
 
 from sarcodec import checkpoint, entropy, errors, metrics, models, normalization, radiometry, report, scene
-from sarcodec.report import charts, page, pictures
+from sarcodec.report import charts, pictures, section
 
 matplotlib_image = pytest.importorskip("matplotlib.image")
 
@@ -186,19 +186,12 @@ def test_band_without_a_valid_pixel_says_so(text, written):
     assert math.isnan(written[1]["HH"].psnr_db)
 
 
-def test_large_image_is_compared_in_a_central_window(tmp_path, files, model):
-    target = tmp_path / "part.html"
-    figures = report.write_report(*files, target, model=model, max_side=64)
-    assert figures["VH"].valid_pixels == 64 * 64
-    assert "central 64 × 64 pixels only" in target.read_text(encoding="utf-8")
-
-
 def test_thinned_overview_comes_with_the_centre_at_full_resolution(tmp_path, files, model, monkeypatch):
-    monkeypatch.setattr(page, "VIEW_SIDE", 1)  # the least side is 160 pixels, which 300 exceed
+    monkeypatch.setattr(section, "VIEW_SIDE", 1)  # the least side is 160 pixels, which 300 exceed
     report.write_report(*files, tmp_path / "thin.html", model=model)
-    section = section_of((tmp_path / "thin.html").read_text(encoding="utf-8"), 1)
-    assert section.count('type="range"') == 2
-    assert "mean intensity of 2 × 2" in section and "One row and column in 2" in section
+    band = section_of((tmp_path / "thin.html").read_text(encoding="utf-8"), 1)
+    assert band.count('type="range"') == 2
+    assert "mean intensity of 2 × 2" in band and "One row and column in 2" in band
 
 
 def test_existing_target_is_kept_and_nothing_left_behind(tmp_path, files, model):
@@ -228,8 +221,6 @@ def test_foreign_files_are_refused_and_nothing_left_behind(tmp_path, files, mode
         report.write_report(files[0], other, target, model=model)
     with pytest.raises(errors.ModelMissing):
         report.write_report(*files, target)
-    with pytest.raises(errors.InputError, match="max_side"):
-        report.write_report(*files, target, model=model, max_side=0)
     with pytest.raises(errors.InputError, match="files to compare"):
         report.write_report(*files, files[0], model=model, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["other.tif"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -281,22 +282,33 @@ def evaluate(
 
 
 def report(
-    original: Annotated[Path, typer.Argument(help="The raster that was compressed.")],
+    original: Annotated[Path, typer.Argument(help="What was compressed: a raster, a SAFE folder or its zip file.")],
     compressed: Annotated[Path, typer.Argument(help="Its .sarc file.")],
     target: Annotated[Path, typer.Argument(help="The HTML file to write.")],
-    restored: Annotated[Path | None, typer.Option(help="The restored GeoTIFF, to save decoding again.")] = None,
+    restored: Annotated[Path | None, typer.Option(help="What was restored, to save decoding again.")] = None,
     peer: Annotated[str | None, typer.Option(help="A codec to set beside it at equal bytes, say jpeg2000.")] = None,
     model: terminal.Model = None,
     overwrite: terminal.Overwrite = False,
     as_json: terminal.AsJson = False,
+    quiet: terminal.Quiet = False,
 ) -> None:
-    """Compare an original with its .sarc file on one self-contained HTML page."""
-    from sarcodec import metrics
+    """Compare an original of any size with its .sarc file on one self-contained HTML page."""
+    from sarcodec import container, metrics
     from sarcodec import report as reporting
 
-    measured = reporting.write_report(
-        original, compressed, target, restored=restored, model=model, peer=peer, overwrite=overwrite
-    )
+    with container.Reader(compressed) as reader:
+        pixels = math.prod(reader.header.shape)
+    with terminal.pixel_bar("compare", pixels, quiet or as_json) as advance:
+        measured = reporting.write_report(
+            original,
+            compressed,
+            target,
+            restored=restored,
+            model=model,
+            peer=peer,
+            overwrite=overwrite,
+            advance=advance,
+        )
     if as_json:
         terminal.print_json({band: values.to_dict() for band, values in measured.items()})
         return

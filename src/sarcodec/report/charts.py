@@ -13,6 +13,7 @@ import numpy.typing as npt
 import scipy.fft
 
 from sarcodec import errors, metrics
+from sarcodec.report import classes
 from sarcodec.report.pair import FloatArray, Mask, Pair
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def looks(pair: Pair, name: str) -> tuple[str, int]:
     others, homogeneous = (_thin(np.flatnonzero(kind)) for kind in (~best, best))
 
     def draw(axes: Axes) -> None:
-        from matplotlib.ticker import FuncFormatter, NullFormatter
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
         axes.scatter(before[others], after[others], s=5, color=SOFT, alpha=0.45, linewidths=0, label="other windows")
         axes.scatter(
@@ -96,6 +97,7 @@ def looks(pair: Pair, name: str) -> tuple[str, int]:
         ends = [min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])]
         axes.plot(ends, ends, color=INK, linewidth=0.9, linestyle="--", label="equal")
         for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if ends[1] < 100 * ends[0] else (1,)))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
         _legend_above(axes, markerscale=2.0)
@@ -127,6 +129,23 @@ def spectrum(pair: Pair, name: str) -> str:
         _legend_above(axes)
 
     return svg(draw, f"{name}: radially averaged power spectra of original, restored and error")
+
+
+def class_errors(rows: list[classes.Row], name: str) -> str:
+    """Draw the error of every class of brightness that has pixels, and that of all pixels, the last row."""
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(rows))
+        heights = np.nan_to_num([row.rmse_db for row in rows])
+        axes.bar(places, heights, width=0.62, color=[RESTORED] * (len(rows) - 1) + [SOFT], alpha=0.8)
+        for place, row in zip(places, rows, strict=True):
+            text = "none" if np.isnan(row.rmse_db) else f"{row.rmse_db:.2f}"
+            axes.annotate(text, (place, heights[place]), (0, 3), textcoords="offset points", ha="center", color=INK)
+        axes.set_xticks(places, [row.name.replace(" ", "\n") for row in rows])
+        axes.set(ylabel="RMSE (dB)", ylim=(0, 1.1 * max(heights.max(), 1e-3)))
+        axes.grid(visible=False, axis="x")
+
+    return svg(draw, f"{name}: root mean square error by class of brightness")
 
 
 def radial_spectrum(image: FloatArray, valid: Mask) -> tuple[FloatVector, FloatVector]:

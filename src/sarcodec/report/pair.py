@@ -1,4 +1,4 @@
-"""What is compared: one band of two rasters inside one window, in dB."""
+"""What is compared: one band of two rasters, pixel by pixel in dB."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import baselines, container, errors, io, metrics, radiometry, tiling
+from sarcodec import baselines, container, errors, io, metrics, safe, tiling
 
 FloatArray = npt.NDArray[np.float32]
+Raster = io.RasterReader | safe.ProductReader
 Mask = npt.NDArray[np.bool_]
 
 
@@ -23,9 +24,9 @@ class AtEqualBytes:
     figures: metrics.Metrics
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pair:
-    """One band inside the compared window.
+    """One band of both images, or windows of it.
 
     Parameters
     ----------
@@ -35,6 +36,8 @@ class Pair:
         (h, w) in dB, NaN where the original is invalid.
     valid : ndarray of bool
         (h, w), of the original.
+    window : Window
+        Where in the image the pixels lie; of windows set side by side, the image.
     record : Band
         What the ``.sarc`` header says of the band.
     clips : bool
@@ -47,6 +50,7 @@ class Pair:
     original: FloatArray
     restored: FloatArray
     valid: Mask
+    window: tiling.Window
     record: container.Band
     clips: bool = True
     peer: AtEqualBytes | None = None
@@ -69,29 +73,14 @@ def with_peer(found: Pair, peer: str, bits_per_pixel: float) -> Pair:
     return replace(found, peer=theirs)
 
 
-def read(
-    before: io.RasterReader, after: io.RasterReader, header: container.Header, band: int, window: tiling.Window
-) -> Pair:
-    """Read a band (0-based) of both rasters; what is valid is told from the original alone."""
-    quantity = radiometry.Quantity.parse(header.quantity)
-    pixels = before.read(band, window)
-    valid = radiometry.classify(pixels, quantity, before.info.nodata) == radiometry.Fill.VALID
-    original, restored = (
-        np.where(valid, radiometry.to_db(values, quantity), np.float32(np.nan))
-        for values in (pixels, after.read(band, window))
-    )
-    return Pair(band + 1, original, restored, valid, header.bands[band], clips=header.version == 1)
-
-
-def check_match(header: container.Header, before: io.RasterReader, after: io.RasterReader) -> None:
-    """Raise InputError when the rasters have not the bands and size of the compressed file."""
-    for raster in (before, after):
-        shape = (raster.info.count, raster.info.height, raster.info.width)
-        if shape != header.shape:
-            raise errors.InputError(
-                f"{raster.name}: has bands, rows and columns {shape}, the compressed file {header.shape}; "
-                "pass the files of one image"
-            )
+def check_match(header: container.Header, raster: Raster) -> None:
+    """Raise InputError when a raster has not the bands and size of the compressed file."""
+    shape = (raster.info.count, raster.info.height, raster.info.width)
+    if shape != header.shape:
+        raise errors.InputError(
+            f"{raster.name}: has bands, rows and columns {shape}, the compressed file {header.shape}; "
+            "pass the files of one image"
+        )
 
 
 def band_names(info: io.RasterInfo) -> list[str]:
@@ -99,10 +88,3 @@ def band_names(info: io.RasterInfo) -> list[str]:
     named = [*info.descriptions, *[None] * info.count][: info.count]
     names = [name or info.polarisation(band) or f"Band {band + 1}" for band, name in enumerate(named)]
     return [f"{n} (band {i + 1})" if names.count(n) > 1 else n for i, n in enumerate(names)]
-
-
-def central(info: io.RasterInfo, max_side: int) -> tiling.Window:
-    """Return the central window of at most ``max_side`` rows and columns."""
-    height, width = min(info.height, max_side), min(info.width, max_side)
-    top, left = (info.height - height) // 2, (info.width - width) // 2
-    return tiling.Window(top, top + height, left, left + width)

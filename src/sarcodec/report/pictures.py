@@ -63,9 +63,23 @@ def grey() -> Index:
 
 def diverging() -> Index:
     """Return a palette from blue over white to red behind the transparent entry."""
+    return _colours("RdBu_r", 255)
+
+
+def sequential() -> Index:
+    """Return a palette from dark blue over green to yellow behind the transparent entry."""
+    return _colours("viridis", 255)
+
+
+def steps(count: int) -> Index:
+    """Return a palette of ``count`` colours from dark to bright behind the transparent entry."""
+    return _colours("cividis", count)
+
+
+def _colours(name: str, count: int) -> Index:
     import matplotlib
 
-    colours = matplotlib.colormaps["RdBu_r"](np.linspace(0.0, 1.0, 255))[:, :3]
+    colours = matplotlib.colormaps[name](np.linspace(0.0, 1.0, count))[:, :3]
     return np.concatenate([np.zeros((1, 3)), np.round(255 * colours)]).astype(np.uint8)
 
 

@@ -1,15 +1,15 @@
-"""Writing a report: open both rasters, compare band after band, put the page together."""
+"""Writing a report: open both images, go over every band once, put the page together."""
 
 from __future__ import annotations
 
+import functools
 import os
-import tempfile
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-import numpy as np
-
-from sarcodec import atomic, container, errors, io, metrics, scene
-from sarcodec.report import charts, page, pair
+from sarcodec import atomic, codec, container, errors, io, metrics, safe, scene
+from sarcodec.report import charts, page, pair, section, sums, survey, tilebytes
 
 
 def write_report(
@@ -21,66 +21,87 @@ def write_report(
     model: str | os.PathLike[str] | None = None,
     peer: str | None = None,
     overwrite: bool = False,
-    max_side: int = 2048,
+    advance: codec.Advance | None = None,
 ) -> dict[str, metrics.Metrics]:
     """Compare a compressed image with its original and write the comparison as one HTML file.
+
+    Images may be of any size: both are read by windows, and of the compressed file a row of at most 8192 columns is
+    decoded at a time. Of images with more than 2048 rows or columns, figures that need whole images are taken from
+    nine windows spread evenly (three where one side is short); the page says so, and which share of the pixels it is.
 
     Parameters
     ----------
     original : path
-        The raster that was compressed.
+        The raster that was compressed, or the Sentinel-1 product: a SAFE folder or its zip file.
     compressed : path
         Its ``.sarc`` file.
     target : path
         The HTML file to write; appears whole or not at all. It needs no other file and no network.
     restored : path, optional
-        The raster restored from ``compressed``, where there is one already; else it is decoded to a temporary file.
+        The raster or product restored from ``compressed``, where there is one already; else it is decoded.
     model : path or str, optional
         Needed only for a file made by a model that is not shipped.
     peer : str, optional
         Name of a peer of :data:`sarcodec.baselines.PEERS` to set beside it at equal bytes; needs the extra ``bench``.
     overwrite : bool
         Whether an existing ``target`` may be replaced.
-    max_side : int
-        Rows and columns to compare at most, at least 1. Of a larger image a central window is compared, which
-        bounds memory; the page says so.
+    advance : callable, optional
+        Called with the number of pixels of every strip once it is compared.
 
     Returns
     -------
     dict of str to Metrics
-        The figures of every band by its name, over the valid pixels of the compared window.
+        The figures of every band by its name.
 
     Raises
     ------
     MissingExtra
         When matplotlib is not installed.
     InputError, FormatError, ModelMissing, OutputError
-        For rasters that do not belong together, damaged files, an unknown model, or a target that cannot be
-        written.
+        For images that do not belong together, damaged files, an unknown model, or a target that cannot be written.
     """
     charts.require_matplotlib()
-    if max_side < 1:
-        raise errors.InputError(f"max_side: got {max_side}; pass at least 1")
     for source in (original, compressed, restored):
         if source is not None and Path(source).resolve() == Path(target).resolve():
             raise errors.InputError(f"target: {target} is one of the files to compare; pass another name")
-    with atomic.output(target, overwrite=overwrite) as temporary, tempfile.TemporaryDirectory() as folder:
-        if restored is None:
-            restored = Path(folder) / "restored.tif"
-            scene.decompress_file(compressed, restored, model=model)
-        with container.Reader(compressed) as reader, io.open_raster(original) as before:
-            names = pair.band_names(before.info)
-            window = pair.central(before.info, max_side)
-            figures, sections = {}, []
-            bpp = 8 * reader.sizes()["total"] / np.prod(reader.header.shape)
-            with io.open_raster(restored) as after:
-                pair.check_match(reader.header, before, after)
-                for band, name in enumerate(names):
-                    found = pair.read(before, after, reader.header, band, window)
-                    if peer is not None:
-                        found = pair.with_peer(found, peer, bpp)
-                    figures[name] = metrics.evaluate(found.original, found.restored, found.valid)
-                    sections.append(page.section(name, found, figures[name], page.view_side(len(names))))
-            text = page.page(Path(original).name, reader, window, figures, sections)
-        temporary.write_text(text, encoding="utf-8")
-    return figures
+    with atomic.output(target, overwrite=overwrite) as temporary, ExitStack() as stack:
+        reader = stack.enter_context(container.Reader(compressed))
+        before = stack.enter_context(_open(original, reader.header))
+        after = None if restored is None else stack.enter_context(_open(restored, reader.header))
+        pair.check_match(reader.header, before)
+        if after is None:
+            pieces = functools.partial(sums.decoded_pieces, scene.codec_for(reader, model), reader)
+        else:
+            pair.check_match(reader.header, after)
+            pieces = functools.partial(sums.pieces_of, after)
+        measured, sections = {}, []
+        for band, name in enumerate(pair.band_names(before.info)):
+            strips = sums.read(before, pieces(band), reader.header, band, advance)
+            measured[name], text = _band(name, band, strips, reader, peer)
+            sections.append(text)
+        bits = tilebytes.bits_per_pixel(compressed, reader.header)
+        temporary.write_text(page.page(Path(original).name, reader, measured, sections, bits), encoding="utf-8")
+    return measured
+
+
+def _band(
+    name: str, band: int, strips: Iterable[sums.Strip], reader: container.Reader, peer: str | None
+) -> tuple[metrics.Metrics, str]:
+    """Return the figures of a band (0-based) and its section; what was kept of its pixels is dropped."""
+    count, height, width = reader.header.shape
+    overview_side, side = section.sides((height, width), count)
+    found = survey.Survey.take((height, width), reader.header.tile, strips, overview_side)
+    mosaic = found.samples.mosaic(band + 1, reader.header)
+    core = found.samples.core(mosaic)
+    if peer is not None:
+        core = pair.with_peer(core, peer, 8 * reader.sizes()["total"] / (count * height * width))
+    measured = found.figures(mosaic)
+    return measured, section.section(name, found, mosaic, core, measured, side)
+
+
+def _open(place: str | os.PathLike[str], header: container.Header) -> AbstractContextManager[pair.Raster]:
+    """Open a raster, or of a product the polarisation that the file holds if it is one."""
+    if not safe.is_product(place):
+        return io.open_raster(place)
+    polarisation = io.RasterInfo.from_dict(header.raster).polarisation(0) if header.shape[0] == 1 else None
+    return safe.open_product(place, polarisation or None)
