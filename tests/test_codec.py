@@ -10,6 +10,7 @@ import pytest
 
 import tiny
 from sarcodec import codec, container, errors, radiometry, scene, stored_tiles
+from sarcodec import io as raster_io
 
 NAN, INF = np.nan, np.inf
 
@@ -348,3 +349,23 @@ def test_rasters_beyond_the_format_are_refused_before_any_work() -> None:
     layout = codec.Layout(1, 1, container.MAX_SIDE + 1, "float32", None, radiometry.Quantity.DB, ("VV",), {})
     with pytest.raises(errors.InputError, match="more than a file holds"):
         tiny.coder().compress(None, layout, None, codec.Options())
+
+
+def test_panels_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wide image is restored in columns of tiles: the same pixels, all of them once."""
+    source = tiny.Array(tiny.db((150, 400), 4)[None])
+    info = raster_io.RasterInfo(1, 150, 400, "float32", None)
+    coder, buffer = tiny.lapped_codec(), io.BytesIO()
+    with container.Writer(buffer) as writer:
+        layout = scene.layout_of(source, info, radiometry.Quantity.DB)
+        coder.compress(source, layout, writer, codec.Options(step=1700, tile=64))
+    restored = []
+    for panel in (codec.PANEL, 128):
+        monkeypatch.setattr(codec, "PANEL", panel)
+        sink = tiny.Array(np.zeros_like(source.cube))
+        with container.Reader(buffer) as reader:
+            coder.decompress(reader, sink)
+        restored.append(sink)
+    np.testing.assert_allclose(restored[1].cube, restored[0].cube, atol=1e-3)
+    assert {window.left for _, window in restored[1].windows} == {0, 128, 256, 384}
+    assert sum(window.shape[0] * window.shape[1] for _, window in restored[1].windows) == source.cube.size

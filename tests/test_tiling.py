@@ -101,3 +101,11 @@ def test_windows_overlap_when_they_share_a_pixel(a: Window, b: Window) -> None:
     count[a.slices] += 1
     count[b.slices] += 1
     assert a.overlaps(b) == b.overlaps(a) == (count.max() == 2)
+
+
+@pytest.mark.parametrize(("left", "right"), [(0, 100), (30, 64), (64, 128), (5, 200), (63, 65)])
+def test_panels_cover_a_window_and_begin_at_multiples(left: int, right: int) -> None:
+    panels = list(Window(3, 9, left, right).panels(64))
+    assert [panel.left for panel in panels] == [left, *(n for n in range(64, right, 64) if n > left)]
+    assert [panel.right for panel in panels] == [*(panel.left for panel in panels[1:]), right]
+    assert all(panel.shape[0] == 6 and 0 < panel.shape[1] <= 64 for panel in panels)

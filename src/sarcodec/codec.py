@@ -38,6 +38,9 @@ DEFAULT_STEP = 1792
 """Step index of the lapped codec when none is asked for: 2 dB, an error of some 0.7 dB."""
 
 MAX_EFFORT = 4
+PANEL = 13312
+"""Columns that are restored at once, as many whole tiles as they hold; the next ones after all rows of these."""
+
 SEED = 1
 """Of rendered speckle; a file records it."""
 
@@ -281,7 +284,8 @@ class Codec:
     ) -> None:
         """Restore every band into ``sink``, in the quantity and dtype of the source; invalid pixels exactly.
 
-        Memory is bounded by a row of tiles. ``advance`` is called with the pixels of every strip that is written.
+        Memory is bounded by a row of tiles, of at most :data:`PANEL` columns. ``advance`` is called with the pixels
+        of every strip that is written.
         ``speckle`` renders what was lost of it: see :mod:`sarcodec.rendering`. Of a ``window`` and of ``bands``
         (0-based) only what is asked for is decoded, and the sink counts pixels and bands from 0 there.
 
@@ -290,12 +294,15 @@ class Codec:
         """
         count, height, width = reader.header.shape
         window = window or tiling.Window(0, height, 0, width)
+        panel_width = max(PANEL // reader.header.tile, 1) * reader.header.tile
         for place, band in enumerate(range(count) if bands is None else bands):
-            for top, pixels in self.restore_rows(reader, band, window, speckle=speckle):
-                first = top - window.top
-                sink.write(place, tiling.Window(first, first + len(pixels), 0, window.shape[1]), pixels)
-                if advance:
-                    advance(pixels.size)
+            for panel in window.panels(panel_width):
+                columns = panel.left - window.left, panel.right - window.left
+                for top, pixels in self.restore_rows(reader, band, panel, speckle=speckle):
+                    first = top - window.top
+                    sink.write(place, tiling.Window(first, first + len(pixels), *columns), pixels)
+                    if advance:
+                        advance(pixels.size)
 
     def restore_window(
         self, reader: container.Reader, band: int, window: tiling.Window, *, speckle: bool = False

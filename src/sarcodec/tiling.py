@@ -7,6 +7,7 @@ is network context that is thrown away. At image borders there is neither.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,12 @@ class Window:
         """Widen to multiples of ``stride``."""
         place = self.divided(stride)
         return Window(place.top * stride, place.bottom * stride, place.left * stride, place.right * stride)
+
+    def panels(self, width: int) -> Iterator[Window]:
+        """Cut the window at columns that are multiples of ``width``."""
+        lefts = [self.left, *range((self.left // width + 1) * width, self.right, width)]
+        for left, right in itertools.pairwise([*lefts, self.right]):
+            yield Window(self.top, self.bottom, left, right)
 
     def check(self, height: int, width: int) -> None:
         """Raise InputError unless the window holds a pixel and lies in an image of ``height`` × ``width``."""

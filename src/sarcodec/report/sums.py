@@ -96,13 +96,12 @@ def decoded_pieces(coder: codec.Codec, reader: container.Reader, band: int) -> P
     """Yield the same of a compressed file, in panels of whole tiles: at once, a row of tiles of one is decoded."""
     _, height, width = reader.header.shape
     panel = max(PANEL_COLUMNS // reader.header.tile, 1) * reader.header.tile
-    for left in range(0, width, panel):
-        right = min(left + panel, width)
-        count = max(STRIP_PIXELS // (right - left), 1)
-        for top, pixels in coder.restore_rows(reader, band, tiling.Window(0, height, left, right)):
+    for window in tiling.Window(0, height, 0, width).panels(panel):
+        count = max(STRIP_PIXELS // window.shape[1], 1)
+        for top, pixels in coder.restore_rows(reader, band, window):
             for first in range(0, len(pixels), count):
                 part = pixels[first : first + count]
-                yield tiling.Window.at(top + first, left, *part.shape), part
+                yield tiling.Window.at(top + first, window.left, *part.shape), part
 
 
 class Sums:
