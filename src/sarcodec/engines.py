@@ -31,11 +31,9 @@ from sarcodec import (
     residual,
 )
 from sarcodec.inference import Transform, has_bfloat16, open_device
-from sarcodec.models import restorer
 
 FloatArray = npt.NDArray[np.float32]
 Core = tuple[slice, slice]
-ALL: Core = (slice(None), slice(None))
 
 MAX_STEP = 256 * 13
 """Largest step index of the lapped codec: 128 dB."""
@@ -134,8 +132,8 @@ class Engine(Protocol):
         """Decode a tile's latent (C, h, w) of ``size`` (h, w); FormatError when it is damaged."""
         ...
 
-    def decode_window(self, latent: FloatArray, band: container.Band, step: int, part: Core = ALL) -> FloatArray:
-        """Turn a latent (C, h, w) into dB (h·stride, w·stride), of which ``part`` is wanted."""
+    def decode_window(self, latent: FloatArray, band: container.Band, step: int) -> FloatArray:
+        """Turn a latent (C, h, w) into dB (h·stride, w·stride)."""
         ...
 
 
@@ -184,7 +182,7 @@ class AutoencoderEngine:
         def preview() -> FloatArray:
             seen = latent.copy()
             cut(seen, core, self.stride)[...] = self.coder.dequantise(symbols, step)
-            return self.decode_window(seen, band, step, core)
+            return self.decode_window(seen, band, step)[core]
 
         return Encoded(self.coder.encode(symbols, step), preview)
 
@@ -197,10 +195,10 @@ class AutoencoderEngine:
         """Decode a tile's latent."""
         return self.coder.dequantise(self.coder.decode(data, size, step), step)
 
-    def decode_window(self, latent: FloatArray, band: container.Band, step: int, part: Core = ALL) -> FloatArray:
+    def decode_window(self, latent: FloatArray, band: container.Band, step: int) -> FloatArray:
         """Turn a latent into dB."""
         del step
-        return normalization.Bounds(band.vmin, band.vmax).invert(self.transform.decode(latent))[part]
+        return normalization.Bounds(band.vmin, band.vmax).invert(self.transform.decode(latent))
 
 
 class LappedEngine:
@@ -254,7 +252,7 @@ class LappedEngine:
             multiples = self.coder.multiples(symbols, step, choice)
             cut(coefficients, core, lapped.BLOCK)[...] = multiples * np.float32(contexts.step_db(step))
             latent = coefficients.reshape(self.channels, *coefficients.shape[2:])
-            return self.decode_window(latent, band, step, core)
+            return self.decode_window(latent, band, step)[core]
 
         return Encoded(self.coder.encode(symbols, step, choice), preview)
 
@@ -268,19 +266,18 @@ class LappedEngine:
         multiples *= np.float32(contexts.step_db(step))
         return multiples.reshape(self.channels, *size)
 
-    def decode_window(self, latent: FloatArray, band: container.Band, step: int, part: Core = ALL) -> FloatArray:
+    def decode_window(self, latent: FloatArray, band: container.Band, step: int) -> FloatArray:
         """Turn coefficients into dB."""
         shape = lapped.BLOCK, lapped.BLOCK, *latent.shape[1:]
         centred = lapped.synthesise(latent.reshape(shape))
         if step >= self.model.restored_below:
-            return centred[part] + np.float32(band.vmin)
-        seen, inner = zip(*(_around(*pair) for pair in zip(part, centred.shape, strict=True)), strict=True)
+            return centred + np.float32(band.vmin)
         autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
         with self._one_at_a_time, torch.inference_mode(), autocast:
-            batch = torch.from_numpy(centred[seen])[None, None].to(self._device)
+            batch = torch.from_numpy(centred)[None, None].to(self._device)
             restored = self._restorer(batch, torch.tensor([contexts.step_db(step)], device=self._device))
             db: FloatArray = restored[0, 0].float().cpu().numpy()
-        return db[inner] + np.float32(band.vmin)
+        return db + np.float32(band.vmin)
 
 
 class BoundedEngine:
@@ -335,10 +332,10 @@ class BoundedEngine:
         units = residual.decode(data, np.ones(size, bool))
         return residual.apply(0.0, units, self.max_error_db, TOLERANCE_DB, residual.FINE)[None]
 
-    def decode_window(self, latent: FloatArray, band: container.Band, step: int, part: Core = ALL) -> FloatArray:
+    def decode_window(self, latent: FloatArray, band: container.Band, step: int) -> FloatArray:
         """Return the pixels."""
         del band, step
-        db: FloatArray = latent[0][part]
+        db: FloatArray = latent[0]
         return db
 
 
@@ -356,14 +353,6 @@ def cut(latent: FloatArray, core: Core, stride: int) -> FloatArray:
     rows, columns = (slice(part.start // stride, -(-part.stop // stride)) for part in core)
     part: FloatArray = latent[..., rows, columns]
     return part
-
-
-def _around(part: slice, side: int) -> tuple[slice, slice]:
-    """Return what the restorer must see of an axis to restore a part of it, in whole cells; and the part in that."""
-    first, end, _ = part.indices(side)
-    start = max(first - restorer.REACH, 0) // restorer.LARGEST_CELL * restorer.LARGEST_CELL
-    stop = min(-(-(end + restorer.REACH) // restorer.LARGEST_CELL) * restorer.LARGEST_CELL, side)
-    return slice(start, stop), slice(first - start, end - start)
 
 
 def fill_invalid(db: FloatArray, valid: npt.NDArray[np.bool_]) -> FloatArray:

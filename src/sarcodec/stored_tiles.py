@@ -80,7 +80,7 @@ class LatentTiles:
     ) -> futures.Future[FloatArray]:
         """Begin to turn the latents of a window into dB (H, W), of which ``part`` is wanted."""
         latent = self.window(window)
-        return self._pool.submit(self._engine.decode_window, latent, record, step, part)
+        return self._pool.submit(lambda: self._engine.decode_window(latent, record, step)[part])
 
     def window(self, window: tiling.Window) -> FloatArray:
         """Return the latents (C, h, w) of a window whose top and left are multiples of the stride."""

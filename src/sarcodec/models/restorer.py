@@ -16,8 +16,6 @@ SCALE_DB = 8.0
 REACH = 32
 """Pixels around each that it may see."""
 
-LARGEST_CELL = 16
-
 
 @dataclass(frozen=True)
 class RestorerConfig:
@@ -33,10 +31,7 @@ class RestorerConfig:
     def __post_init__(self) -> None:
         reach = self.layers * self.cell
         if not (
-            1 <= self.channels <= 512
-            and self.cell in (4, 8, LARGEST_CELL)
-            and self.layers in (2, 4, 6, 8)
-            and reach <= REACH
+            1 <= self.channels <= 512 and self.cell in (4, 8, 16) and self.layers in (2, 4, 6, 8) and reach <= REACH
         ):
             raise errors.InputError(
                 f"restorer: got {self.channels} channels, {self.layers} layers and cells of {self.cell} pixels; pass "
