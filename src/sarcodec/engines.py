@@ -128,6 +128,10 @@ class Engine(Protocol):
         """Tell whether so much of the speckle is lost that a file should say how much, so that it can be rendered."""
         ...
 
+    def has_network(self, step: int) -> bool:
+        """Tell whether windows go through a network, which takes all threads itself."""
+        ...
+
     def decode_tile(self, data: bytes, size: tuple[int, int], step: int) -> FloatArray:
         """Decode a tile's latent (C, h, w) of ``size`` (h, w); FormatError when it is damaged."""
         ...
@@ -190,6 +194,11 @@ class AutoencoderEngine:
         """No: what these models make up in its place is theirs."""
         del step
         return False
+
+    def has_network(self, step: int) -> bool:
+        """Yes."""
+        del step
+        return True
 
     def decode_tile(self, data: bytes, size: tuple[int, int], step: int) -> FloatArray:
         """Decode a tile's latent."""
@@ -260,6 +269,10 @@ class LappedEngine:
         """Yes from steps of 3 dB, an error of some 0.95 dB."""
         return contexts.step_db(step) >= SPECKLE_STEP_DB
 
+    def has_network(self, step: int) -> bool:
+        """Yes where the restorer is used."""
+        return step < self.model.restored_below
+
     def decode_tile(self, data: bytes, size: tuple[int, int], step: int) -> FloatArray:
         """Decode a tile's coefficients in dB, (BLOCK², h, w)."""
         _, multiples = self.coder.decode(data, size, step)
@@ -270,7 +283,7 @@ class LappedEngine:
         """Turn coefficients into dB."""
         shape = lapped.BLOCK, lapped.BLOCK, *latent.shape[1:]
         centred = lapped.synthesise(latent.reshape(shape))
-        if step >= self.model.restored_below:
+        if not self.has_network(step):
             return centred + np.float32(band.vmin)
         autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
         with self._one_at_a_time, torch.inference_mode(), autocast:
@@ -322,6 +335,11 @@ class BoundedEngine:
         return Encoded(data, lambda: self.decode_tile(data, inner.shape, step)[0])
 
     def loses_speckle(self, step: int) -> bool:
+        """No."""
+        del step
+        return False
+
+    def has_network(self, step: int) -> bool:
         """No."""
         del step
         return False
