@@ -4,7 +4,8 @@
 
 Every band of every chip is mirrored into a mosaic of twice its size, compressed in tiles of 256 pixels and restored;
 the root mean square error within 8 pixels of a tile border is divided by that of the other pixels. 1 is seamless.
-Models that pool over a window are measured at these borders too, where windows of encoder and decoder change.
+Models that pool over a window are measured at these borders too, where windows of encoder and decoder change. The
+same places in an image that is coded as one tile, without borders there, tell what of it is the scene's doing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from sarcodec import chips, codec, container, io, prepare, radiometry, scene, tiling
 
 TILE, BAND = 256, 8
+ONE_TILE = 4096
 
 
 class Mosaic:
@@ -49,15 +51,15 @@ def near_borders(shape: tuple[int, int]) -> np.ndarray:
     return marks[0][:, None] | marks[1][None, :]
 
 
-def ratio(coder: codec.Codec, raster: io.RasterReader, band: int, folder: Path) -> float:
-    """Compress and restore the mosaic of a band, and compare the errors near and far from borders."""
+def ratio(coder: codec.Codec, raster: io.RasterReader, band: int, folder: Path, tile: int = TILE) -> float:
+    """Compress and restore the mosaic of a band, and compare the errors near and far from borders of TILE."""
     quantity = radiometry.detect_quantity(raster.sample(0), raster.info.nodata, raster.info.unit_text())
     source = Mosaic(raster.read(band, tiling.Window(0, raster.info.height, 0, raster.info.width)))
     height, width = source.pixels.shape
     info = replace(chips.one_band(raster.info, band), height=height, width=width)
     path = folder / "seams.sarc"
     with container.Writer(path) as writer:
-        coder.compress(source, scene.layout_of(source, info, quantity), writer, codec.Options(tile=TILE))
+        coder.compress(source, scene.layout_of(source, info, quantity), writer, codec.Options(tile=tile))
     with container.Reader(path) as reader:
         restored = np.concatenate([rows for _, rows in coder.restore_rows(reader, 0)])
     squared = (radiometry.to_db(restored, quantity) - radiometry.to_db(source.pixels, quantity)) ** 2
@@ -73,17 +75,25 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SARCODEC_DATA", "../shared/data")) / "test")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
-    result: dict[str, dict[str, float]] = {}
+    result: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for model in arguments.model:
             coder = scene.open_codec(model)
-            ratios = {}
+            found = {}
             for path in prepare.find_images([arguments.data]):
                 with io.open_raster(path) as raster:
                     for band in range(raster.info.count):
-                        ratios[f"{path.stem} {band + 1}"] = ratio(coder, raster, band, Path(folder))
+                        borders, none = (ratio(coder, raster, band, Path(folder), tile) for tile in (TILE, ONE_TILE))
+                        found[f"{path.stem} {band + 1}"] = {
+                            "borders": borders,
+                            "no borders": none,
+                            "over": borders / none,
+                        }
             name = Path(model).parent.name if model.endswith(scene.MODEL_SUFFIX) else model
-            result[name] = ratios | {"mean": float(np.mean(list(ratios.values())))}
+            means = {
+                key: float(np.mean([one[key] for one in found.values()])) for key in ("borders", "no borders", "over")
+            }
+            result[name] = found | {"mean": means}
     text = json.dumps(result, indent=1)
     print(text)
     if arguments.output:
