@@ -209,7 +209,8 @@ def from_db(
     range), so that a valid pixel is never read as an invalid one.
     """
     target = np.dtype(dtype)
-    wide = db.astype(np.float64)
+    plain = quantity is Quantity.DB and target.kind == "f"
+    wide = db if plain else db.astype(np.float64)
     if quantity is Quantity.DN:
         wide = 10.0 ** (wide / 20.0)
     elif quantity is Quantity.INTENSITY:

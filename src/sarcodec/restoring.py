@@ -73,7 +73,8 @@ def _decoded(
             latents.ahead(row)
             latents.ahead(row + 1)
             bottom = min(grid.at(row, 0).blend.bottom, window.bottom)
-            pending = np.concatenate([pending, np.zeros((bottom - top - len(pending), window.shape[1]), np.float32)])
+            fresh = np.zeros((bottom - top - len(pending), window.shape[1]), np.float32)
+            pending = np.concatenate([pending, fresh]) if len(pending) else fresh
             strip = tiling.Window(top, bottom, window.left, window.right)
             for tile, place, db in _windows(
                 reader, band, engine, latents, [grid.at(row, c) for c in columns], window
