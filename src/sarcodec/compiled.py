@@ -1,7 +1,8 @@
 """Loops that NumPy has no words for, compiled by Numba to machine code when first called.
 
-The code is kept on disk beside the module, or in the user's cache folder, so that only the first run waits for it.
-Compiled functions release the interpreter's lock: tiles are coded in threads.
+The code is kept on disk beside the module, or else in the user's cache folder, so that only the first run waits for
+it; where neither can be written to, every process compiles anew. Compiled functions release the interpreter's lock:
+tiles are coded in threads.
 """
 
 from __future__ import annotations
@@ -16,11 +17,19 @@ Array = npt.NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
-def compiled_with_lock(function: Function) -> Function:
-    """Compile a function so short that giving up the interpreter's lock for it would take longer than it does."""
-    return cast(Function, numba.njit(cache=True, error_model="numpy")(function))
-
-
 def compiled(function: Function) -> Function:
     """Compile a function of arrays and numbers; without rounding other than that of the operations as written."""
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return _compile(function, nogil=True)
+
+
+def compiled_with_lock(function: Function) -> Function:
+    """Compile a function so short that giving up the interpreter's lock for it would take longer than it does."""
+    return _compile(function, nogil=False)
+
+
+def _compile(function: Function, *, nogil: bool) -> Function:
+    try:
+        made = numba.njit(cache=True, nogil=nogil, error_model="numpy")(function)
+    except RuntimeError:  # no folder to keep the code in
+        made = numba.njit(nogil=nogil, error_model="numpy")(function)
+    return cast(Function, made)
