@@ -2,6 +2,7 @@
 
 import dataclasses
 import io as bytes_io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -227,6 +228,17 @@ def test_precision() -> None:
     latent = lapped.analyse(db - np.float32(BAND.vmin)).reshape(BLOCK**2, 1, 2)
     exact, rounded = (lapped_engine(precision=p).decode_window(latent, BAND, 1792) for p in ("float32", "bfloat16"))
     assert 0 < np.abs(exact - rounded).max() < 0.1
+
+
+def test_restorer_is_left_out_from_its_step_on() -> None:
+    engine = engines.LappedEngine(replace(tiny.lapped(), restored_below=1800), "cpu", "float32")
+    db = tiny.simulated_db((64, 128), 3)
+    coefficients = lapped.analyse(db - np.float32(BAND.vmin))
+    latent = coefficients.reshape(BLOCK**2, 1, 2)
+    plain = lapped.synthesise(coefficients) + np.float32(BAND.vmin)
+    assert (engine.has_network(1799), engine.has_network(1800)) == (True, False)
+    np.testing.assert_array_equal(engine.decode_window(latent, BAND, 1800), plain)
+    assert np.abs(engine.decode_window(latent, BAND, 1799) - plain).max() > 1e-3
 
 
 def test_workers_do_not_change_a_byte() -> None:

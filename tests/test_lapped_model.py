@@ -45,10 +45,11 @@ def test_round_trip(path: Path, tmp_path: Path) -> None:
 
 def test_training_record_and_identity(path: Path, tmp_path: Path) -> None:
     model = tiny.lapped()
-    noted = lapped_model.LappedModel(model.coder, model.restorer, 0.2, {"seed": 3, "last": {"loss": 0.5}})
+    noted = lapped_model.LappedModel(model.coder, model.restorer, 0.2, {"seed": 3, "last": {"loss": 0.5}}, 1824)
     identity = lapped_model.save(tmp_path / "noted.ckpt", noted)
     again = lapped_model.load(tmp_path / "noted.ckpt")
     assert (again.rate_weight, again.training) == (0.2, {"seed": 3, "last": {"loss": 0.5}})
+    assert again.restored_below == 1824
     assert again.identity == identity != model.identity
 
 

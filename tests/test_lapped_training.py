@@ -175,3 +175,16 @@ def test_images_that_are_cut_off(tmp_path: Path, keep: int) -> None:
     (folder / "images.npz").write_bytes((folder / "images.npz").read_bytes()[:keep])
     with pytest.raises(errors.FormatError, match="prepared images"):
         next(lapped_training.resume(folder))
+
+
+@pytest.mark.parametrize(
+    ("gains", "below"),
+    [
+        ([0.3, 0.2, 0.05, 0.01, 0.06], 1664 + round(256 * 0.1 / 0.15)),
+        ([0.05, 0.05, 0.05, 0.05, 0.05], 1408),
+        ([0.3, 0.2, 0.2, 0.2, 0.1], 2432),
+    ],
+)
+def test_restorer_is_used_where_it_is_worthwhile(gains: list[float], below: int) -> None:
+    record = {f"gain@{number}": gain for number, gain in enumerate(gains)} | {"loss": 0.9}
+    assert lapped_training.worthwhile_below(record) == below

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec.compiled import Array, compiled
-from sarcodec.contexts import CAP
+from sarcodec.contexts import CAP, rows_of
 from sarcodec.lapped import BLOCK
 
 TABLES = 72
@@ -56,8 +56,8 @@ def lay_out(
     for number in range(diagonals):
         counts[:] = 0
         escapes[:] = 0
-        rows = range(max(0, number - BLOCK + 1), min(number, BLOCK - 1) + 1)
-        for u in rows:
+        first, after_last = rows_of(number)
+        for u in range(first, after_last):
             for b in range(blocks):
                 place = u, number - u, b
                 chosen, low_bits = table[place], shift[place]
@@ -76,7 +76,7 @@ def lay_out(
                 escapes[model] = escaped
                 runs[number_of_runs, 0], runs[number_of_runs, 1], runs[number_of_runs, 2] = HALVES, escaped, end
                 number_of_runs += 1
-        for u in rows:
+        for u in range(first, after_last):
             for b in range(blocks):
                 place = u, number - u, b
                 chosen, low_bits = table[place], shift[place]
@@ -134,7 +134,8 @@ class Unfolding:
 
     def open(self, number: int, level: Bytes) -> Diagonal:
         """Find how a diagonal is coded of which lower ones are known; ``level`` is (BLOCK, BLOCK, blocks)."""
-        size = (min(number, BLOCK - 1) + 1 - max(0, number - BLOCK + 1)) * self.symbols.shape[2]
+        first, after_last = rows_of(number)
+        size = (after_last - first) * self.symbols.shape[2]
         found = Diagonal(
             np.empty(size, np.uint8), np.empty(size, np.uint8), np.empty(size, np.int64), np.empty(HALVES, np.int64)
         )
@@ -152,7 +153,8 @@ def _open(number: int, level: Array, rules: Any, tile: Any, found: Any) -> None:
     (after, shifts, tables), (symbols, states, chosen), (shift, table, order, counts) = rules, tile, found
     i = 0
     counts[:] = 0
-    for u in range(max(0, number - BLOCK + 1), min(number, BLOCK - 1) + 1):
+    first, after_last = rows_of(number)
+    for u in range(first, after_last):
         v = number - u
         before = (u, v - 1) if v else (u - 1, v)
         for b in range(symbols.shape[2]):
@@ -175,7 +177,8 @@ def _open(number: int, level: Array, rules: Any, tile: Any, found: Any) -> None:
 @compiled
 def _close(number: int, values: Array, symbols: Array, magnitude: Array) -> None:
     room, i = (magnitude.shape[0] - BLOCK) // 2, 0
-    for u in range(max(0, number - BLOCK + 1), min(number, BLOCK - 1) + 1):
+    first, after_last = rows_of(number)
+    for u in range(first, after_last):
         for b in range(symbols.shape[2]):
             symbols[u, number - u, b] = values[i]
             magnitude[u + room, number - u + room, b] = min(abs(values[i]), CAP)

@@ -68,10 +68,16 @@ class Places:
     columns: npt.NDArray[np.int64]
 
 
+@compiled
+def rows_of(number: int) -> tuple[int, int]:
+    """Return the first row of a diagonal, and the one after its last."""
+    return max(0, number - BLOCK + 1), min(number, BLOCK - 1) + 1
+
+
 @functools.cache
 def diagonal(number: int) -> Places:
     """Return the places of a diagonal, 0 to DIAGONALS − 1."""
-    rows = np.arange(max(0, number - BLOCK + 1), min(number, BLOCK - 1) + 1)
+    rows = np.arange(*rows_of(number))
     return Places(rows, number - rows)
 
 
@@ -123,9 +129,9 @@ def _inputs(
     known = magnitude.reshape(magnitude.shape[0], magnitude.shape[1], blocks)
     sums = np.empty((3, blocks), np.int32)
     near = np.empty((height + 2, width + 2), np.int32)
-    for j in range(inputs.shape[1]):
-        row = max(0, number - BLOCK + 1) + j
-        column = number - row
+    top, end = rows_of(number)
+    for row in range(top, end):
+        column, j = number - row, row - top
         u, v = row + _PAD, column + _PAD
         near_count = counts[0, row, column] + counts[1, row, column]
         for b in range(blocks):
@@ -352,8 +358,8 @@ def _fill_levels(
     flat = found.reshape(BLOCK, BLOCK, blocks)
     level = np.empty(BLOCK * blocks, np.uint8)
     for number in range(diagonals[0], diagonals[1]):
-        top = max(0, number - BLOCK + 1)
-        size = min(number, BLOCK - 1) + 1 - top
+        top, end = rows_of(number)
+        size = end - top
         inputs = np.empty((FEATURES, size, blocks), np.float32)
         _inputs(number, magnitude, counts, priors, small, fractions, inputs)
         _propagate(inputs.reshape(FEATURES, size * blocks), weights, biases, level)
