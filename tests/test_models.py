@@ -153,7 +153,9 @@ def test_margin_of_the_decoder(stages: int) -> None:
 
 VARIANTS = [
     {"arch": "residual"},
-    {"arch": "residual", "activation_first": True},
+    {"arch": "residual", "shortcut": "strided"},
+    {"arch": "residual", "shortcut": "strided", "activation_first": True},
+    {"arch": "cbam", "shortcut": "strided", "output": "sigmoid"},
     {"arch": "residual", "bottleneck_blocks": True},
     {"arch": "residual", "self_attention": True},
     {"arch": "cbam"},
@@ -226,12 +228,63 @@ def test_attention_gates_by_channel_and_by_position() -> None:
     from sarcodec.models import blocks
 
     x = torch.rand(2, 16, 8, 8)
-    channel, spatial = blocks.ChannelAttention(16), blocks.SpatialAttention()
+    channel, spatial = blocks.ChannelAttention(16, neutral=False), blocks.SpatialAttention(neutral=False)
     assert channel.weights(x).shape == (2, 16, 1, 1)
     assert spatial.weights(x).shape == (2, 1, 8, 8)
     assert torch.equal(channel(x), x * channel.weights(x))
     assert ((spatial.weights(x) > 0) & (spatial.weights(x) < 1)).all()
     assert torch.equal(blocks.GridAttention(16)(x), x)
+
+
+def test_neutral_attention_begins_as_the_identity() -> None:
+    from sarcodec.models import blocks
+
+    x = torch.randn(2, 16, 8, 8)
+    attention = blocks.Cbam(16)
+    assert torch.equal(attention(x), x)
+    torch.nn.init.constant_(attention[0].gate[3].bias, 50.0)
+    assert torch.allclose(attention(x), 2 * x)
+    assert not torch.equal(blocks.Cbam(16, neutral=False)(x), x)
+
+
+def test_rearranged_shortcuts_drop_nothing() -> None:
+    """Down, then up by the transposed maps, gives every pixel back: 4 values fit into 8 channels, 16 into 16."""
+    from sarcodec.models import blocks
+
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 12, 8)
+    down = blocks.Residual(4, 16, resample="down")
+    up = blocks.Residual(16, 4, resample="up")
+    basis = torch.linalg.qr(torch.randn(16, 16))[0]
+    with torch.no_grad():
+        down.shortcut[1].weight.copy_(basis[:, :, None, None])
+        up.shortcut[0].weight.copy_(basis.T[:, :, None, None])
+        assert torch.allclose(up(down(x)), x, atol=1e-5)
+        assert torch.equal(blocks.Residual(4, 4)(x), x)
+
+
+def test_records_from_before_the_choice_of_shortcut() -> None:
+    record = models.ModelConfig("residual").to_dict()
+    del record["shortcut"], record["output"]
+    old = models.ModelConfig.from_dict(record)
+    assert (old.shortcut, old.output) == ("strided", "sigmoid")
+    assert models.ModelConfig.from_dict(models.ModelConfig("residual").to_dict()).shortcut == "rearranged"
+
+
+def test_level_of_a_clamped_output() -> None:
+    """Pixels are standardised going in; coming out they are cut off at 0 and 1, but for training."""
+    model = tiny()
+    model.level.mean.fill_(0.3)
+    model.level.deviation.fill_(0.2)
+    assert torch.allclose(model.level.remove(torch.tensor([0.3, 0.5])), torch.tensor([0.0, 1.0]))
+    latent = torch.randn(2, 4, 4, 4)
+    with torch.no_grad():
+        for bias, end in ((-100, 0.0), (100, 1.0)):
+            model.to_pixels.bias.fill_(bias)
+            assert set(model.decode(latent).flatten().tolist()) == {end}
+        model.train()
+        assert model.decode(latent).min() > 1
+    assert tiny(output="sigmoid").level is None
 
 
 def test_projections_are_strided_and_transposed_one_by_one_convolutions() -> None:

@@ -16,6 +16,11 @@ class TrainConfig:
     ``schedule`` is ``cosine`` (to zero at the last epoch), ``plateau`` (halved after ``patience // 3`` epochs
     without progress) or ``constant``, after ``warmup_steps`` of linear warm-up. ``patience`` epochs without a lower
     validation loss stop the run; 0 never does. ``precision`` is ``bfloat16`` (autocast) or ``float32``.
+
+    ``start`` is ``linear`` (see :mod:`sarcodec.linear_start`), ``random``, or ``auto``: linear for residual variants
+    that can. ``crop`` is the side in pixels of the windows that patches are trained on, 0 for whole patches.
+    ``average`` is the decay of the exponential mean of the weights, which is what is validated and kept; 0 keeps the
+    weights themselves.
     """
 
     epochs: int = 200
@@ -32,12 +37,16 @@ class TrainConfig:
     seed: int = 0
     save_minutes: float = 3.0
     tensorboard: bool = True
+    start: str = "auto"
+    crop: int = 0
+    average: float = 0.998
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ("optimizer", ("adam", "adamw")),
             ("schedule", ("cosine", "plateau", "constant")),
             ("precision", ("bfloat16", "float32")),
+            ("start", ("auto", "linear", "random")),
         ):
             if getattr(self, name) not in allowed:
                 raise errors.InputError(f"{name}: got {getattr(self, name)!r}; pass one of {', '.join(allowed)}")
@@ -47,6 +56,10 @@ class TrainConfig:
         for name in ("weight_decay", "warmup_steps", "patience", "seed", "save_minutes"):
             if not getattr(self, name) >= 0:
                 raise errors.InputError(f"{name}: got {getattr(self, name)}; it must be 0 or more")
+        if not 0 <= self.average < 1:
+            raise errors.InputError(f"average: got {self.average}; it must be at least 0 and below 1")
+        if self.crop < 0 or self.crop % 16:
+            raise errors.InputError(f"crop: got {self.crop}; pass a multiple of 16 pixels, or 0 for whole patches")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -1,26 +1,37 @@
 """Training: one visible loop that can be interrupted anywhere and continues exactly.
 
-A run is a folder: ``run.json`` (settings), ``last.ckpt`` (weights, optimiser and position, to resume from),
-``best.ckpt`` (lowest validation loss, to use), ``history.jsonl`` (one line an epoch) and ``tensorboard/``.
-Data order and augmentation of an epoch follow from the seed and its number alone, so nothing random has a state
-to be saved. Needs torch, NumPy, safetensors and pytorch-msssim; no GDAL.
+A run is a folder: see :mod:`sarcodec.run_folder`. Data order and augmentation of an epoch follow from the seed and
+its number alone (:mod:`sarcodec.batches`), so nothing random has a state to be saved. Needs torch, NumPy, safetensors
+and pytorch-msssim; no GDAL.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from sarcodec import atomic, calibration, checkpoint, errors, inference, losses, models, patches, runlog
+from sarcodec import (
+    batches,
+    calibration,
+    checkpoint,
+    errors,
+    inference,
+    learner,
+    linear_start,
+    losses,
+    models,
+    patches,
+    run_folder,
+    runlog,
+)
 from sarcodec.train_config import TrainConfig as TrainConfig
 
 if TYPE_CHECKING:
@@ -28,11 +39,16 @@ if TYPE_CHECKING:
 
 COLLAPSED_SHARE = 0.02
 """An output whose standard deviation is below this share of the original's has collapsed."""
+SPIKE, MOST_SPIKES = 2.0, 3
+"""A validation loss above so many times the best is a spike; after so many that were gone back from, a run fails."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is, after every step; ``val`` is filled at the end of an epoch."""
+    """Where a training is, after every step; ``val`` is filled at the end of an epoch.
+
+    ``note`` says when a run has spiked and gone back to its last good state.
+    """
 
     epoch: int
     epochs: int
@@ -42,18 +58,7 @@ class Progress:
     psnr: float
     patches_per_second: float
     val: Mapping[str, float] | None = None
-
-
-@dataclass
-class _Position:
-    """All of a run's state besides weights and optimiser; saved in ``last.ckpt``."""
-
-    epoch: int = 0
-    step: int = 0
-    best: float = math.inf
-    best_epoch: int = 0
-    stale: int = 0
-    factor: float = 1.0
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,16 @@ class _Run:
     folder: Path
     begin: checkpoint.Checkpoint
     config: TrainConfig
-    at: _Position
-    model: models.Autoencoder
-    optimizer: torch.optim.Optimizer
+    at: run_folder.Position
+    learner: learner.Learner
     train: patches.PatchSet
     val: patches.PatchSet
     device: torch.device
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return batches.count(self.train, self.config) * self.config.epochs
 
 
 def start(
@@ -79,7 +88,7 @@ def start(
     device: str = "cpu",
     *,
     initial: Path | None = None,
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     """Train a new model; run the iterator to its end.
 
     Parameters
@@ -114,39 +123,48 @@ def start(
     _splits(patch_folder, config)
     inference.open_device(device)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"patches": str(patch_folder.resolve()), "model": model.to_dict(), "training": config.to_dict()}
-    settings |= {"initial": str(initial.resolve())} if initial else {}
-    atomic.write_bytes(folder / "run.json", json.dumps(settings, indent=1).encode())
-    return _train(folder, patch_folder, fresh, config, _Position(), device)
+    run_folder.Settings(patch_folder, model, config, initial).write(folder)
+    return _train(folder, patch_folder, fresh, config, run_folder.Position(), device)
 
 
-def resume(folder: Path, device: str = "cpu") -> Iterator[Progress]:
-    """Continue a run from its ``last.ckpt``, or from its start when it has none; as :func:`start` otherwise."""
-    try:
-        settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        config = TrainConfig.from_dict(settings["training"])
-        model = models.ModelConfig.from_dict(settings["model"])
-        patch_folder = Path(settings["patches"])
-        initial = Path(settings["initial"]) if "initial" in settings else None
-    except (OSError, ValueError, KeyError, TypeError) as cause:
-        raise errors.FormatError(f"run {folder}: has no readable run.json to resume ({cause})") from cause
-    if not (folder / "last.ckpt").exists():
-        return _train(folder, patch_folder, _fresh(patch_folder, model, config, initial), config, _Position(), device)
-    last = checkpoint.load(folder / "last.ckpt")
-    try:
-        at = _Position(**last.training["position"])
-    except (KeyError, TypeError) as cause:
-        raise errors.FormatError(f"run {folder}: its last.ckpt is none to resume from ({cause})") from cause
-    return _train(folder, patch_folder, last, config, at, device)
+def resume(
+    folder: Path, device: str = "cpu", *, epochs: int | None = None, save_minutes: float | None = None
+) -> Generator[Progress]:
+    """Continue a run from its ``last.ckpt``, or from its start when it has none; as :func:`start` otherwise.
+
+    ``epochs`` extends the run, or shortens what is left of it: from where it is, the learning rate follows the
+    schedule of a run of that length. InputError for fewer than are done. ``save_minutes`` changes how often
+    ``last.ckpt`` is written.
+    """
+    settings = run_folder.Settings.read(folder)
+    config = settings.training
+    last = checkpoint.load(folder / "last.ckpt") if (folder / "last.ckpt").exists() else None
+    at = run_folder.read_position(folder, last) if last else run_folder.Position()
+    if epochs is not None and epochs != config.epochs:
+        if epochs < at.epoch + (at.batch > 0):
+            raise errors.InputError(f"epochs: got {epochs}; run {folder} has done {at.epoch} and some of the next")
+        config = replace(config, epochs=epochs)
+    if save_minutes is not None:
+        config = replace(config, save_minutes=save_minutes)
+    if config != settings.training:
+        replace(settings, training=config).write(folder, overwrite=True)
+    begin = last or _fresh(settings.patches, settings.model, config, settings.initial)
+    return _train(folder, settings.patches, begin, config, at, device)
 
 
 def _fresh(
     patch_folder: Path, model: models.ModelConfig, config: TrainConfig, initial: Path | None
 ) -> checkpoint.Checkpoint:
-    """Return a checkpoint of random weights, or of those of ``initial`` as far as shapes overlap."""
+    """Return the checkpoint that a run begins with: its start, then ``initial`` as far as shapes overlap."""
     torch.manual_seed(config.seed)
     normalizer = patches.read_manifest(patch_folder).normalizer
-    weights = models.build(model).state_dict()
+    built, train = models.build(model), patches.PatchSet(patch_folder, "train")
+    carries = model.arch != "plain" and linear_start.can_carry(model)
+    if len(train) and (config.start == "linear" or (config.start == "auto" and carries)):
+        linear_start.fit(built, train, config.seed)
+    elif len(train) and built.level is not None:
+        linear_start.fit_level(built.level, train)
+    weights = built.state_dict()
     given = checkpoint.load(initial).weights if initial else {}
     for name, value in weights.items():
         if name in given and given[name].dim() == value.dim():
@@ -170,68 +188,117 @@ def _train(
     patch_folder: Path,
     begin: checkpoint.Checkpoint,
     config: TrainConfig,
-    at: _Position,
+    at: run_folder.Position,
     device: str,
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     """Set up, run the loop with its log open, and calibrate the best model."""
     train, val = _splits(patch_folder, config)
     target = inference.open_device(device)
     model = begin.build().to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer(model, config, begin.state)
-    _forget_after(folder, at.epoch)
-    run = _Run(folder, begin, config, at, model, optimizer, train, val, target)
-    with runlog.open_log(folder, at.step) if config.tensorboard else contextlib.nullcontext() as log:
-        yield from _loop(run, log)
-    calibrate(folder / "best.ckpt", patch_folder)
+    run = _Run(folder, begin, config, at, learner.Learner.build(model, config), train, val, target)
+    if begin.state:
+        run.learner.load({**{f"model.{name}": value for name, value in begin.weights.items()}, **begin.state})
+    with run_folder.locked(folder):
+        run_folder.forget_after(folder, at.epoch)
+        with runlog.open_log(folder, at.step) if config.tensorboard else contextlib.nullcontext() as log:
+            yield from _loop(run, log)
+        calibrate(folder / "best.ckpt", patch_folder)
 
 
-def _loop(run: _Run, log: SummaryWriter | None) -> Iterator[Progress]:
-    """Run epochs of steps, a validation after each, checkpoints, early stop."""
-    config, at, model, device = run.config, run.at, run.model, run.device
-    total = len(run.train) // config.batch_size * config.epochs
-    saved = time.monotonic()
-    while not _is_done(config, at):
-        model.train()
-        rate = _Rate()
-        for batch in _batches(run.train, config, at.epoch):
-            pixels = batch.to(device).contiguous(memory_format=torch.channels_last)
-            learning_rate = _learning_rate(config, at, total)
-            for group in run.optimizer.param_groups:
-                group["lr"] = learning_rate
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                restored, _ = model(pixels)
-                loss, mse = losses.combined(restored, pixels, config.loss)
-            run.optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-                raise errors.TrainingError(f"loss {loss.item()} at step {at.step}; {_last_good(run.folder)}")
-            run.optimizer.step()
-            at.step += 1
-            psnr = -10 * math.log10(max(mse.item(), 1e-12))
-            if log and at.step % 20 == 0:
-                for name, value in (("loss", loss.item()), ("psnr", psnr), ("learning_rate", learning_rate)):
-                    log.add_scalar(f"train/{name}", value, at.step)
-            speed = rate.add(len(pixels))
-            yield Progress(at.epoch + 1, config.epochs, at.step, total, loss.item(), psnr, speed)
-        at.epoch += 1
-        measured = _validate(run)
-        if measured["contrast"] < COLLAPSED_SHARE and at.step > 3 * max(config.warmup_steps, total // config.epochs):
-            raise errors.TrainingError(
-                f"the output is constant (collapsed) at epoch {at.epoch}; {_last_good(run.folder)}; "
-                "try a lower learning rate or a longer warm-up"
-            )
-        _note_progress(run, measured)
-        if log:
-            runlog.log_validation(log, model, run.val, (at.epoch, at.step), measured)
-        if _is_done(config, at) or time.monotonic() - saved > 60 * config.save_minutes:
-            _save_last(run)
-            saved = time.monotonic()
-        loss_psnr = measured["loss"], measured["psnr"]
-        yield Progress(at.epoch, config.epochs, at.step, total, *loss_psnr, rate.value, measured)
+def _loop(run: _Run, log: SummaryWriter | None) -> Generator[Progress]:
+    """Run epochs of steps, a validation after each, checkpoints, early stop; what closes the loop saves it first."""
+    config, at = run.config, run.at
+    saved, good = time.monotonic(), run.learner.state()
+    try:
+        while not _is_done(config, at):
+            run.learner.model.train()
+            rate, loss = _Rate(), 0.0
+            for batch in batches.epoch(run.train, config, at.epoch, at.batch):
+                loss, psnr = _step(run, batch, log)
+                if not math.isfinite(loss):
+                    break
+                yield Progress(at.epoch + 1, config.epochs, at.step, run.steps, loss, psnr, rate.add(len(batch)))
+                if time.monotonic() - saved > 60 * config.save_minutes > 0:
+                    _save_last(run)
+                    saved = time.monotonic()
+            at.epoch, at.batch = at.epoch + 1, 0
+            measured = _validate(run) if math.isfinite(loss) else {"loss": loss}
+            note = ""
+            if _has_spiked(run, measured["loss"]):
+                run.learner.load(good)
+                note = _note_spike(run, measured["loss"])
+                measured = _validate(run)
+            _check_contrast(run, measured)
+            _note_progress(run, measured)
+            good = run.learner.state()
+            if log:
+                runlog.log_validation(log, run.learner.averaged, run.val, (at.epoch, at.step), measured)
+            if _is_done(config, at) or time.monotonic() - saved > 60 * config.save_minutes:
+                _save_last(run)
+                saved = time.monotonic()
+            figures = measured["loss"], measured["psnr"], rate.value, measured
+            yield Progress(at.epoch, config.epochs, at.step, run.steps, *figures, note)
+    except GeneratorExit:
+        _save_last(run)
+        raise
 
 
-def _is_done(config: TrainConfig, at: _Position) -> bool:
+def _step(run: _Run, batch: torch.Tensor, log: SummaryWriter | None) -> tuple[float, float]:
+    """Take one step of the optimiser; returns loss and PSNR on [0, 1]. One that is not finite changes no weights."""
+    config, at, device = run.config, run.at, run.device
+    pixels = batch.to(device).contiguous(memory_format=torch.channels_last)
+    learning_rate = _learning_rate(config, at, run.steps)
+    for group in run.learner.optimizer.param_groups:
+        group["lr"] = learning_rate
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        restored, _ = run.learner.model(pixels)
+        loss, mse = losses.combined(restored, pixels, config.loss)
+    run.learner.optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    norm = torch.nn.utils.clip_grad_norm_(run.learner.model.parameters(), config.clip_norm)
+    at.batch += 1
+    if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+        return math.nan, math.nan
+    run.learner.optimizer.step()
+    at.step += 1
+    run.learner.average(at.step)
+    psnr = -10 * math.log10(max(mse.item(), 1e-12))
+    if log and at.step % 20 == 0:
+        figures = {"loss": loss.item(), "psnr": psnr, "learning_rate": learning_rate, "gradient_norm": norm.item()}
+        for name, value in figures.items():
+            log.add_scalar(f"train/{name}", value, at.step)
+    return loss.item(), psnr
+
+
+def _has_spiked(run: _Run, loss: float) -> bool:
+    return not loss <= SPIKE * run.at.best or not math.isfinite(loss)
+
+
+def _note_spike(run: _Run, loss: float) -> str:
+    """Count a spike and halve the learning rate from here on; TrainingError after too many."""
+    run.at.spikes += 1
+    run.at.factor /= 2
+    where = f"loss {loss:.4g} at step {run.at.step}, the best was {run.at.best:.4g}"
+    if run.at.spikes > MOST_SPIKES:
+        raise errors.TrainingError(
+            f"{where}: spike number {run.at.spikes}; {run_folder.last_good(run.folder)}; "
+            "try a lower learning rate, a longer warm-up or a lower clip_norm"
+        )
+    return f"spike ({where}): back to the last good state, at half the learning rate"
+
+
+def _check_contrast(run: _Run, measured: Mapping[str, float]) -> None:
+    """Raise TrainingError for an output that is constant; not in the first steps, where it may still be."""
+    config, at = run.config, run.at
+    early = at.step <= 3 * max(config.warmup_steps, run.steps // config.epochs)
+    if measured["contrast"] < COLLAPSED_SHARE and not early:
+        raise errors.TrainingError(
+            f"the output is constant (collapsed) at epoch {at.epoch}; {run_folder.last_good(run.folder)}; "
+            "try a lower learning rate or a longer warm-up"
+        )
+
+
+def _is_done(config: TrainConfig, at: run_folder.Position) -> bool:
     return at.epoch >= config.epochs or 0 < config.patience <= at.stale
 
 
@@ -249,46 +316,20 @@ def calibrate(path: Path, patch_folder: Path, *, loss_limit_db: float = calibrat
     return checkpoint.save(path, replace(plain, tables=tables, metrics={**plain.metrics, **cost}), overwrite=True)
 
 
-def _batches(train: patches.PatchSet, config: TrainConfig, epoch: int) -> Iterator[torch.Tensor]:
-    """Shuffled, augmented batches of an epoch, (N, 1, H, W) in [0, 1]; the last, incomplete one is dropped."""
-    random = np.random.default_rng([config.seed, epoch])
-    order = random.permutation(len(train))
-    choices = random.integers(0, 8, len(train))
-    for first in range(0, len(train) - config.batch_size + 1, config.batch_size):
-        chosen = order[first : first + config.batch_size]
-        stack = [patches.augment(train.scaled(int(i)), int(choices[i])) for i in chosen]
-        yield torch.from_numpy(np.stack(stack))[:, None]
-
-
-def _optimizer(
-    model: models.Autoencoder, config: TrainConfig, state: Mapping[str, torch.Tensor]
-) -> torch.optim.Optimizer:
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    optimizer = kind(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    if state:
-        per_parameter: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in state.items():
-            index, key = name.split(".", 1)
-            per_parameter.setdefault(int(index), {})[key] = value
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": per_parameter, "param_groups": groups})
-    return optimizer
-
-
-def _learning_rate(config: TrainConfig, at: _Position, total: int) -> float:
+def _learning_rate(config: TrainConfig, at: run_folder.Position, total: int) -> float:
     """Warm up linearly, then follow the schedule; a function of the position alone."""
     if at.step < config.warmup_steps:
         return config.learning_rate * (at.step + 1) / config.warmup_steps
     if config.schedule == "cosine":
         share = (at.step - config.warmup_steps) / max(total - config.warmup_steps, 1)
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+        return config.learning_rate * at.factor * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
     return config.learning_rate * at.factor
 
 
 def _validate(run: _Run) -> dict[str, float]:
     """Mean loss, PSNR on [0, 1], RMSE in dB and contrast (output σ over original σ) over the validation patches."""
     val, config = run.val, run.config
-    run.model.eval()
+    run.learner.averaged.eval()
     sums = np.zeros(4)
     with torch.inference_mode():
         for first in range(0, len(val), config.batch_size):
@@ -297,7 +338,7 @@ def _validate(run: _Run) -> dict[str, float]:
             pixels = torch.from_numpy(np.stack([val.scaled(i) for i in chosen]))[:, None].to(run.device)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
             with torch.autocast(run.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                restored, _ = run.model(pixels)
+                restored, _ = run.learner.averaged(pixels)
                 loss, mse = losses.combined(restored, pixels, config.loss)
             squared = ((restored - pixels) ** 2).mean(dim=(1, 2, 3)).cpu().numpy()
             contrast = (restored.std(dim=(1, 2, 3)) / pixels.std(dim=(1, 2, 3)).clamp_min(1e-6)).sum().item()
@@ -312,25 +353,13 @@ def _validate(run: _Run) -> dict[str, float]:
     }
 
 
-def _forget_after(folder: Path, epoch: int) -> None:
-    """Drop the lines of history that an interrupted run wrote after its last checkpoint."""
-    history = folder / "history.jsonl"
-    if history.exists():
-        lines = history.read_text(encoding="utf-8").splitlines(keepends=True)
-        atomic.write_bytes(history, "".join(lines[:epoch]).encode(), overwrite=True)
-
-
 def _note_progress(run: _Run, measured: dict[str, float]) -> None:
     """Write the epoch's line of history; save ``best.ckpt`` when it is the best, else count it."""
     config, at = run.config, run.at
-    with (run.folder / "history.jsonl").open("a", encoding="utf-8") as history:
-        history.write(json.dumps({"epoch": at.epoch, "step": at.step, **measured}) + "\n")
+    run_folder.add_history(run.folder, at, measured)
     if measured["loss"] < at.best:
         at.best, at.best_epoch, at.stale = measured["loss"], at.epoch, 0
-        record = {"config": config.to_dict(), "epoch": at.epoch, "step": at.step}
-        weights = run.model.state_dict()
-        best = replace(run.begin, weights=weights, training=record, metrics={"val": measured}, state={})
-        checkpoint.save(run.folder / "best.ckpt", best, overwrite=True)
+        run_folder.save_best(run.folder, run.begin, config, at, run.learner.averaged.state_dict(), measured)
         return
     at.stale += 1
     if config.schedule == "plateau" and at.stale % max(config.patience // 3, 3) == 0:
@@ -338,19 +367,8 @@ def _note_progress(run: _Run, measured: dict[str, float]) -> None:
 
 
 def _save_last(run: _Run) -> None:
-    state = {
-        f"{index}.{name}": torch.as_tensor(value)
-        for index, values in run.optimizer.state_dict()["state"].items()
-        for name, value in values.items()
-    }
-    record = {"config": run.config.to_dict(), "position": asdict(run.at)}
-    last = replace(run.begin, weights=run.model.state_dict(), training=record, state=state)
-    checkpoint.save(run.folder / "last.ckpt", last, overwrite=True)
-
-
-def _last_good(folder: Path) -> str:
-    best = folder / "best.ckpt"
-    return f"the last good checkpoint is {best}" if best.exists() else "no good checkpoint was saved before it"
+    state = {name: value for name, value in run.learner.state().items() if not name.startswith("model.")}
+    run_folder.save_last(run.folder, run.begin, run.config, run.at, run.learner.model.state_dict(), state)
 
 
 class _Rate:

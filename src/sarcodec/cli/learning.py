@@ -107,19 +107,29 @@ def _cell(value: Any) -> str:
 
 
 def train(
+    context: typer.Context,
     patch_set: Annotated[Path | None, typer.Argument(help="A patch set; not needed with --resume.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="A run to continue; its settings stand.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="A run to continue; its settings stand, but for --epochs and --save-minutes.")
+    ] = None,
     arch: Annotated[str, typer.Option(help="Architecture: plain, residual or cbam.")] = "plain",
     latent_channels: Annotated[int, typer.Option(help="Channels of the bottleneck.")] = 16,
     base_channels: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
     stages: Annotated[int, typer.Option(help="Stride-2 stages; 5 makes an 8×8 latent of a 256² patch.")] = 4,
-    activation_first: Annotated[bool, typer.Option(help="Residual blocks with activations first.")] = False,
+    shortcut: Annotated[
+        str, typer.Option(help="What residual blocks add: rearranged (drops nothing) or strided.")
+    ] = "rearranged",
+    output_layer: Annotated[str, typer.Option(help="clamp or sigmoid.")] = "clamp",
+    activation_first: Annotated[bool, typer.Option(help="Strided residual blocks with activations first.")] = False,
     bottleneck_blocks: Annotated[bool, typer.Option(help="Residual blocks of 1×1, 3×3, 1×1.")] = False,
     attention_at: Annotated[
         str, typer.Option(help="Where cbam attends: bottleneck, encoder, decoder or everywhere.")
     ] = "bottleneck",
     self_attention: Annotated[bool, typer.Option(help="Self-attention over the latent grid.")] = False,
+    start: Annotated[
+        str, typer.Option(help="Weights to begin with: linear (the best linear autoencoder), random, or auto.")
+    ] = "auto",
     initialise_from: Annotated[
         Path | None, typer.Option(help="A checkpoint to start from, for example of a lower ratio.")
     ] = None,
@@ -128,8 +138,9 @@ def train(
         tuple[float, float, float, float] | None,
         typer.Option(help="Weights of MSE, 1 − SSIM, 1 − MS-SSIM and gradient difference, instead of --loss."),
     ] = None,
-    epochs: Annotated[int, typer.Option()] = 200,
+    epochs: Annotated[int, typer.Option(help="With --resume: the new end of the run.")] = 200,
     batch_size: Annotated[int, typer.Option()] = 8,
+    crop: Annotated[int, typer.Option(help="Side of random windows of the patches; 0: whole patches.")] = 0,
     learning_rate: Annotated[float, typer.Option()] = 1e-4,
     optimizer: Annotated[str, typer.Option(help="adam or adamw.")] = "adam",
     weight_decay: Annotated[float, typer.Option()] = 0.0,
@@ -138,7 +149,9 @@ def train(
     clip_norm: Annotated[float, typer.Option(help="Largest gradient norm.")] = 1.0,
     patience: Annotated[int, typer.Option(help="Stop after so many epochs without progress; 0: never.")] = 0,
     precision: Annotated[str, typer.Option(help="bfloat16 or float32.")] = "bfloat16",
+    average: Annotated[float, typer.Option(help="Decay of the exponential mean of the weights; 0: none.")] = 0.998,
     seed: Annotated[int, typer.Option()] = 0,
+    save_minutes: Annotated[float, typer.Option(help="Minutes between checkpoints to resume from.")] = 3.0,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard logs into the run.")] = True,
     device: terminal.Device = "cpu",
     quiet: terminal.Quiet = False,
@@ -147,7 +160,17 @@ def train(
     from sarcodec import losses, models, training
 
     if resume is not None:
-        folder, steps = resume, training.resume(resume, device)
+        typed = _typed(context)
+        if given := sorted(typed - {"resume", "epochs", "save_minutes", "device", "quiet"}):
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise errors.InputError(f"train: got {names} with --resume; the settings of a run stand, start a new one")
+        folder = resume
+        steps = training.resume(
+            resume,
+            device,
+            epochs=epochs if "epochs" in typed else None,
+            save_minutes=save_minutes if "save_minutes" in typed else None,
+        )
     else:
         if patch_set is None or output is None:
             raise errors.InputError("train: pass a patch set and --output RUN, or --resume RUN")
@@ -166,7 +189,11 @@ def train(
             loss=losses.LossWeights(*loss_weights) if loss_weights else losses.PRESETS[loss],
             precision=precision,
             seed=seed,
+            save_minutes=save_minutes,
             tensorboard=tensorboard,
+            start=start,
+            crop=crop,
+            average=average,
         )
         model = models.ModelConfig(
             arch=arch,
@@ -177,11 +204,20 @@ def train(
             bottleneck_blocks=bottleneck_blocks,
             self_attention=self_attention,
             attention_at=attention_at,
+            shortcut=shortcut,
+            output=output_layer,
         )
         folder = output
         steps = training.start(output, patch_set, model, config, device, initial=initialise_from)
-    _follow(steps, quiet)
+    with terminal.stoppable(f"saved; continue with: sarcodec train --resume {folder}") as stop:
+        _follow(stop.watch(steps), quiet)
     terminal.say(f"{folder / 'best.ckpt'}: best checkpoint, calibrated")
+
+
+def _typed(context: typer.Context) -> set[str]:
+    """Return the names of the parameters that were given on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def _follow(steps: Iterable[Any], quiet: bool) -> None:
@@ -189,6 +225,8 @@ def _follow(steps: Iterable[Any], quiet: bool) -> None:
     with terminal.bar("{task.fields[note]}", quiet) as progress:
         task = progress.add_task("train", note="")
         for step in steps:
+            if step.note:
+                progress.console.print(rich.markup.escape(f"epoch {step.epoch}: {step.note}"))
             note = (
                 f"epoch {step.epoch}/{step.epochs} · loss {step.loss:.4f} · PSNR {step.psnr:.2f} dB · "
                 f"{step.patches_per_second:.1f} patches/s"

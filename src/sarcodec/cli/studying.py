@@ -29,9 +29,10 @@ def run(
 
     cells = plans.read(plan)
     results.write_plan(cells, output)
-    with terminal.bar("{task.fields[note]}", quiet) as progress:
+    begun = f"saved; continue with: sarcodec study run {plan} -o {output}"
+    with terminal.stoppable(begun) as stop, terminal.bar("{task.fields[note]}", quiet) as progress:
         task = progress.add_task("study", note="", total=None)
-        for step in running.run(cells, output, device=device):
+        for step in stop.watch(running.run(cells, output, device=device)):
             note = f"cell {step.number}/{step.cells} {step.cell} · {step.note}"
             progress.update(task, total=step.total, completed=step.done, note=rich.markup.escape(note))
     terminal.say(f"{output}: {len(cells.cells)} cells in the plan, all of this process are finished")

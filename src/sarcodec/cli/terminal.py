@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import rich.markup
 import typer
@@ -28,6 +28,8 @@ QuantityName = Annotated[
     str | None, typer.Option("--quantity", help="What the pixels are: intensity, dn or db. Default: detect.")
 ]
 
+
+Step = TypeVar("Step")
 
 TABLE_WIDTH = 200
 """Columns for tables that go to a file or a pipe, where there is no terminal to ask."""
@@ -162,3 +164,50 @@ def interruptible(said: Callable[[], str]) -> Iterator[None]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+class Stop:
+    """Whether a signal has asked to stop; see :func:`stoppable`."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def watch(self, steps: Iterable[Step]) -> Iterator[Step]:
+        """Pass the steps of a generator on; once asked to stop, close it after the step under way, which saves."""
+        for step in steps:
+            yield step
+            if self.number:
+                close = getattr(steps, "close", None)
+                if close is not None:
+                    close()
+                return
+
+
+@contextmanager
+def stoppable(said: str) -> Iterator[Stop]:
+    """Let SIGINT and SIGTERM end the steps that :meth:`Stop.watch` passes on, then the process, with one line.
+
+    The first signal waits for the step under way and for what closing saves; a second one of the same kind ends the
+    process as if there were no handler.
+    """
+    stop = Stop()
+
+    def ask(number: int, _: object) -> None:
+        stop.number = number
+        signal.signal(number, signal.SIG_DFL)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in old.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+        if stop.number:
+            sys.stderr.write(f"interrupted; {said}\n")
+            raise SystemExit(128 + stop.number)

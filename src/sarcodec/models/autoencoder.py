@@ -8,6 +8,28 @@ from torch import nn
 from sarcodec.models.config import ModelConfig
 
 
+class Level(nn.Module):
+    """Standardises pixels on the way in and undoes it on the way out, by what training patches are like.
+
+    Buffers ``mean`` and ``deviation``, scalars of pixels in [0, 1]; before they are fitted, 0.5 and 0.1.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean: torch.Tensor
+        self.deviation: torch.Tensor
+        self.register_buffer("mean", torch.tensor(0.5))
+        self.register_buffer("deviation", torch.tensor(0.1))
+
+    def remove(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Map pixels in [0, 1] to mean 0 and deviation 1."""
+        return (pixels - self.mean) / self.deviation
+
+    def restore(self, values: torch.Tensor) -> torch.Tensor:
+        """Inverse of :meth:`remove`."""
+        return values * self.deviation + self.mean
+
+
 class Autoencoder(nn.Module):
     """An encoder and a decoder that share a latent grid.
 
@@ -35,10 +57,10 @@ class Autoencoder(nn.Module):
         self,
         config: ModelConfig,
         *,
-        encoder: nn.Module,
+        encoder: nn.Sequential,
         to_latent: nn.Module,
-        decoder: nn.Module,
-        to_pixels: nn.Module,
+        decoder: nn.Sequential,
+        to_pixels: nn.ConvTranspose2d,
         margin: int,
         window: int | None = None,
     ) -> None:
@@ -50,20 +72,27 @@ class Autoencoder(nn.Module):
         self.to_pixels = to_pixels
         self.margin = margin
         self.window = window
+        self.level = Level() if config.output == "clamp" else None
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Map pixels (N, 1, H, W) in [0, 1], sides multiples of the stride, to the latent (N, C, h, w), float32."""
-        hidden = self.encoder(pixels)
+        hidden = self.encoder(pixels if self.level is None else self.level.remove(pixels))
         with torch.autocast(hidden.device.type, enabled=False):
             latent: torch.Tensor = self.to_latent(hidden.float())
         return latent
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
-        """Map a latent (N, C, h, w) to pixels (N, 1, H, W) in (0, 1), float32."""
+        """Map a latent (N, C, h, w) to pixels (N, 1, H, W) in [0, 1], float32.
+
+        In training mode a clamped output is not cut off yet: what is cut off has no gradient to come back by.
+        """
         hidden = self.decoder(latent)
         with torch.autocast(hidden.device.type, enabled=False):
-            pixels: torch.Tensor = torch.sigmoid(self.to_pixels(hidden.float()))
-        return pixels
+            pixels: torch.Tensor = self.to_pixels(hidden.float())
+            if self.level is None:
+                return torch.sigmoid(pixels)
+            restored = self.level.restore(pixels)
+            return restored if self.training else restored.clamp(0.0, 1.0)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the restored pixels and the latent."""

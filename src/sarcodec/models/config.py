@@ -9,6 +9,8 @@ from typing import Any
 from sarcodec import errors
 
 ATTENTION_PLACES = ("bottleneck", "encoder", "decoder", "everywhere")
+SHORTCUTS = ("rearranged", "strided")
+OUTPUTS = ("clamp", "sigmoid")
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,11 @@ class ModelConfig:
     ``2**stages``; ``base_channels`` is the width of the first stage, doubled twice in the next ones; the bottleneck
     has ``latent_channels``.
 
-    Residual variants may have their activations first (pre-activation), bottleneck blocks, and self-attention over
-    the latent grid. ``attention_at`` says where variant C attends: ``bottleneck``, after every block of the
-    ``encoder``, of the ``decoder``, or ``everywhere``.
+    ``shortcut`` says what residual blocks that change resolution add: see :class:`sarcodec.models.blocks.Residual`.
+    Residual variants may have bottleneck blocks and self-attention over the latent grid; strided ones may have their
+    activations first (rearranged ones always do). ``attention_at`` says where variant C attends: ``bottleneck``,
+    after every block of the ``encoder``, of the ``decoder``, or ``everywhere``. ``output`` is ``clamp`` (pixels are
+    standardised on the way in, and cut off at 0 and 1 on the way out) or ``sigmoid``.
     """
 
     arch: str = "plain"
@@ -32,12 +36,13 @@ class ModelConfig:
     bottleneck_blocks: bool = False
     self_attention: bool = False
     attention_at: str = "bottleneck"
+    shortcut: str = "rearranged"
+    output: str = "clamp"
 
     def __post_init__(self) -> None:
-        if self.attention_at not in ATTENTION_PLACES:
-            raise errors.InputError(
-                f"attention_at: got {self.attention_at!r}; pass one of {', '.join(ATTENTION_PLACES)}"
-            )
+        for name, allowed in (("attention_at", ATTENTION_PLACES), ("shortcut", SHORTCUTS), ("output", OUTPUTS)):
+            if getattr(self, name) not in allowed:
+                raise errors.InputError(f"{name}: got {getattr(self, name)!r}; pass one of {', '.join(allowed)}")
         if self.arch == "plain" and (self.activation_first or self.bottleneck_blocks or self.self_attention):
             raise errors.InputError(
                 "arch: plain has no residual blocks and no attention; pass residual or cbam for activation_first, "
@@ -75,8 +80,12 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> ModelConfig:
-        """Inverse of :meth:`to_dict`; FormatError for unknown keys or values."""
+        """Inverse of :meth:`to_dict`; FormatError for unknown keys or values.
+
+        A record without ``output`` is from before there was a choice, of this and of the shortcut.
+        """
+        before = {} if "output" in record else {"output": "sigmoid", "shortcut": "strided"}
         try:
-            return cls(**record)
+            return cls(**{**before, **record})
         except (TypeError, errors.InputError) as cause:
             raise errors.FormatError(f"model configuration: {cause}") from cause

@@ -11,6 +11,9 @@ from sarcodec.models import blocks
 from sarcodec.models.autoencoder import Autoencoder
 from sarcodec.models.config import ModelConfig
 
+FIRST_SHORTCUT = 3
+"""Side of the convolution in the first shortcut of a residual decoder: it sees the neighbours of a latent."""
+
 POOLED_WINDOW = 256
 """Side in pixels of the windows in which models that pool over a window are trained and used."""
 
@@ -45,17 +48,23 @@ def residual(config: ModelConfig) -> Autoencoder:
     """
     widths, latent = _widths(config), config.latent_channels
     pools = config.attention is not None or config.self_attention
+    neutral = config.shortcut == "rearranged"
     encoder: list[nn.Module] = []
     for channels_in, channels_out in zip([1, *widths], widths, strict=False):
         encoder += _stage(config, channels_in, channels_out, "down")
-        encoder += [blocks.Cbam(channels_out)] if config.attention in ("encoder", "everywhere") else []
+        encoder += (
+            [blocks.Cbam(channels_out, neutral=neutral)] if config.attention in ("encoder", "everywhere") else []
+        )
     bottleneck: list[nn.Module] = [_to_latent(config)]
-    bottleneck += [blocks.Cbam(latent)] if config.attention in ("bottleneck", "everywhere") else []
+    bottleneck += [blocks.Cbam(latent, neutral=neutral)] if config.attention in ("bottleneck", "everywhere") else []
     bottleneck += [blocks.GridAttention(latent)] if config.self_attention else []
     decoder: list[nn.Module] = []
     for channels_in, channels_out in zip([latent, *widths[::-1]], widths[::-1], strict=False):
-        decoder += _stage(config, channels_in, channels_out, "up")
-        decoder += [blocks.Cbam(channels_out)] if config.attention in ("decoder", "everywhere") else []
+        kernel = 1 if decoder else FIRST_SHORTCUT
+        decoder += _stage(config, channels_in, channels_out, "up", kernel)
+        decoder += (
+            [blocks.Cbam(channels_out, neutral=neutral)] if config.attention in ("decoder", "everywhere") else []
+        )
     return Autoencoder(
         config,
         encoder=nn.Sequential(*encoder),
@@ -80,15 +89,18 @@ def _to_pixels(config: ModelConfig) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d((_widths(config) or [config.latent_channels])[0], 1, 4, stride=2, padding=1)
 
 
-def _stage(config: ModelConfig, channels_in: int, channels_out: int, resample: str) -> list[nn.Module]:
+def _stage(
+    config: ModelConfig, channels_in: int, channels_out: int, resample: str, kernel: int = 1
+) -> list[nn.Module]:
     """Return the block that changes resolution and the one that keeps it."""
     shared = {
+        "shortcut": config.shortcut,
         "activation_first": config.activation_first,
         "bottleneck_block": config.bottleneck_blocks,
-        "slope": 0.2 if resample == "down" else 0.0,
+        "slope": blocks.SLOPE if resample == "down" else 0.0,
     }
     return [
-        blocks.Residual(channels_in, channels_out, resample=resample, **shared),  # type: ignore[arg-type]
+        blocks.Residual(channels_in, channels_out, resample=resample, kernel=kernel, **shared),  # type: ignore[arg-type]
         blocks.Residual(channels_out, channels_out, **shared),  # type: ignore[arg-type]
     ]
 

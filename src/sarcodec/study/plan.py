@@ -11,7 +11,10 @@
     latent_channels = [32, 16, 8]
     seeds = [1]
     more_seeds = { 16 = [2] }              # further seeds for some latent channels
-    extra = [{ arch = "plain", latent_channels = 16, stages = 5 }]
+    extra = [{ arch = "plain", latent_channels = 16, stages = 5 }]   # may also say start, seeds, epochs
+
+    [model]                                # any setting of a model, unless extra says other
+    base_channels = 32
 
     [training]                             # any setting of a training; the same for every cell
     epochs = 60
@@ -33,24 +36,28 @@ from sarcodec import errors, losses, models, train_config
 SECTIONS = {
     "data": {"patches", "images"},
     "matrix": {"arch", "latent_channels", "seeds", "more_seeds", "extra"},
+    "model": set(models.ModelConfig().to_dict()) - {"arch", "latent_channels"},
     "training": set(train_config.TrainConfig().to_dict()),
     "evaluation": {"steps"},
 }
+OF_TRAINING = ("start", "epochs")
+"""Settings of a training that an extra model may have of its own."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One model of the matrix and the seed it is trained with."""
+    """One model of the matrix, how it is trained, and what of that is its own."""
 
     model: models.ModelConfig
     training: train_config.TrainConfig
+    own: tuple[str, ...] = ()
 
     @property
     def variant(self) -> str:
-        """Name of the model without its seed, for example ``residual-c16``."""
+        """Name of the model without its seed, for example ``residual-c16``, and what is its own in its training."""
         changed = {k: v for k, v in self.model.to_dict().items() if v != getattr(models.ModelConfig(), k)}
         options = [f"{k}={v}" for k, v in changed.items() if k not in ("arch", "latent_channels")]
-        return "-".join([self.model.arch, f"c{self.model.latent_channels}", *options])
+        return "-".join([self.model.arch, f"c{self.model.latent_channels}", *options, *self.own])
 
     @property
     def name(self) -> str:
@@ -80,9 +87,9 @@ def read(path: Path) -> Plan:
     matrix = record.get("matrix", {})
     training = _training(record.get("training", {}))
     cells = [
-        Cell(models.ModelConfig.from_dict(model), replace(training, seed=seed))
-        for model in _models(matrix)
-        for seed in _seeds(matrix, model["latent_channels"])
+        _cell(model, replace(training, seed=seed))
+        for model in _models(matrix, record.get("model", {}))
+        for seed in _seeds(matrix, model)
     ]
     if not cells or len({cell.name for cell in cells}) < len(cells):
         raise errors.InputError(f"study {path}: its matrix has {len(cells)} cells; there must be some, no two alike")
@@ -119,15 +126,23 @@ def _training(record: Mapping[str, Any]) -> train_config.TrainConfig:
     return train_config.TrainConfig.from_dict(settings)
 
 
-def _models(matrix: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _models(matrix: Mapping[str, Any], shared: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the configurations of the matrix; channels vary slowest: what is compared is trained together."""
     crossed = [
         {"arch": arch, "latent_channels": channels}
         for channels in matrix.get("latent_channels", [])
         for arch in matrix.get("arch", [])
     ]
-    return crossed + [{"latent_channels": 16, **extra} for extra in matrix.get("extra", [])]
+    return [{**shared, "latent_channels": 16, **model} for model in (*crossed, *matrix.get("extra", []))]
 
 
-def _seeds(matrix: Mapping[str, Any], channels: int) -> list[int]:
-    return [*matrix.get("seeds", [0]), *matrix.get("more_seeds", {}).get(str(channels), [])]
+def _cell(model: Mapping[str, Any], training: train_config.TrainConfig) -> Cell:
+    other = {name: model[name] for name in OF_TRAINING if name in model}
+    settings = {name: value for name, value in model.items() if name not in (*OF_TRAINING, "seeds")}
+    config = models.ModelConfig.from_dict(models.ModelConfig().to_dict() | settings)
+    return Cell(config, replace(training, **other), tuple(f"{name}={value}" for name, value in other.items()))
+
+
+def _seeds(matrix: Mapping[str, Any], model: Mapping[str, Any]) -> list[int]:
+    seeds = [*matrix.get("seeds", [0]), *matrix.get("more_seeds", {}).get(str(model["latent_channels"]), [])]
+    return list(model.get("seeds", seeds))

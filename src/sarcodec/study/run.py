@@ -14,6 +14,7 @@ Under torchrun the cells are dealt out over the processes, each on a GPU of its 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -98,8 +99,10 @@ def _run_cell(plan: Plan, cell: Cell, folder: Path, device: str) -> Iterator[tup
         folder.parent.mkdir(parents=True, exist_ok=True)
         steps = training.start(folder, plan.patches, cell.model, cell.training, device)
     try:
-        for step in steps:
-            yield 0.95 * step.step / step.steps, f"epoch {step.epoch}/{step.epochs} · PSNR {step.psnr:.2f} dB"
+        with contextlib.closing(steps):  # which saves where it is
+            for step in steps:
+                note = f"epoch {step.epoch}/{step.epochs} · PSNR {step.psnr:.2f} dB"
+                yield 0.95 * step.step / step.steps, f"{note} · {step.note}" if step.note else note
     except errors.TrainingError as problem:  # the other cells are still worth training
         atomic.write_bytes(failure, json.dumps({"reason": str(problem)}).encode())
         yield 1.0, f"failed: {problem}"
