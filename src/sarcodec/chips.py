@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import codec, container, io, prepare, radiometry, scene, tiling
+from sarcodec import codec, container, errors, io, prepare, radiometry, rate_control, scene, tiling
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +77,25 @@ def restore(
             strips = [strip for _, strip in coder.restore_rows(reader, 0, speckle=bool(speckle))]
     restored = radiometry.to_db(np.concatenate(strips), chip.quantity)
     return np.where(chip.valid, restored, np.float32(np.nan)), size.bytes
+
+
+def restore_at(chip: Chip, coder: codec.Codec, bits_per_pixel: float) -> tuple[npt.NDArray[np.float32], int]:
+    """Compress a chip at the step whose file comes within 2 % of a rate; else as :func:`restore`.
+
+    InputError when there is no such step.
+    """
+    tried: dict[int, tuple[npt.NDArray[np.float32], int]] = {}
+
+    def measure(step: int) -> float:
+        if step not in tried:
+            tried[step] = restore(chip, coder, step)
+        return math.log(8 * tried[step][1] / chip.db.size)
+
+    wanted, tolerance = math.log(bits_per_pixel), math.log1p(rate_control.RATE_TOLERANCE)
+    step, reached = rate_control.find_step(measure, wanted, tolerance)
+    if abs(reached - wanted) > tolerance:
+        raise errors.InputError(f"bits_per_pixel: {bits_per_pixel:g} is out of reach for {chip.name}")
+    return tried[step]
 
 
 def one_band(info: io.RasterInfo, band: int) -> io.RasterInfo:

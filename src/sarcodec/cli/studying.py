@@ -45,7 +45,7 @@ def report(
         Path | None, typer.Option(help="The study as TOML, for a folder without study.json: names the images.")
     ] = None,
     train: Annotated[
-        list[Path] | None, typer.Option(help="Training images to fit the KLT on; may be given again.")
+        list[Path] | None, typer.Option(help="Training images to fit the linear bounds on; may be given again.")
     ] = None,
     peers: Annotated[bool, typer.Option(help="Measure what is missing of the peers and bounds first.")] = True,
     target: Annotated[Path | None, typer.Option(help="The HTML file; default: report.html in the study.")] = None,
@@ -81,16 +81,18 @@ def _place(text: str, make: Any) -> tuple[str, Any]:
 
 def _measure_peers(found: Any, folder: Path, train: list[Path], quiet: bool) -> None:
     """Measure what ``peers.json`` lacks, with a bar."""
-    from sarcodec.study import peers
+    from sarcodec.study import linear_bounds, peers
 
     if not found.images:
         raise errors.InputError(
             f"study {folder}: has no study.json that names its images; pass --plan STUDY.toml, or --no-peers"
         )
-    klt = peers.fit_klt(train) if train else None
+    bounds = linear_bounds.fit(train) if train else None
+    if bounds and found.patches is not None and (found.patches / "manifest.json").exists():
+        linear_bounds.measure_validation(folder, found.patches, bounds)
     with terminal.bar("{task.fields[note]}", quiet) as progress:
         task = progress.add_task("peers", note="", total=None)
-        for row in peers.measure_peers(found.images, folder, klt=klt):
+        for row in peers.measure_peers(found.images, folder, linear=bounds):
             note = rich.markup.escape(f"{row.image} {row.band} · {row.codec} · {row.bits_per_pixel:.2f} bpp")
             progress.update(task, advance=1, note=note)
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sarcodec import metrics
+from sarcodec import evaluation, metrics
 from sarcodec.report import charts as report_charts
-from sarcodec.study import peers, results, rows, tables
+from sarcodec.study import linear_bounds, names, peers, results, rows, tables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,26 +26,25 @@ COLOURS = 12
 PLACEHOLDERS = [f"#{index + 1:02x}f00{index:x}" for index in range(COLOURS)]
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ((4.0, 2.0), (6.0, 1.5, 1.5, 1.5), (2.0, 1.5))
-PEER_COLOURS = {"jpeg2000": 4, "jpegxl": 5, "hevc": 6, "htj2k": 7, "sz3": 8, "sperr": 9, "zfp": 10, "lerc": 11}
-LABELS = {"psnr_db": "PSNR (dB)", "ssim": "SSIM", "enl_ratio": "ENL ratio", "epi": "EPI"}
-NAMES = {
-    "jpeg2000": "JPEG 2000",
-    "jpegxl": "JPEG XL",
-    "hevc": "HEVC intra",
-    "htj2k": "HTJ2K",
-    "sz3": "SZ3",
-    "sperr": "SPERR",
-    "zfp": "ZFP",
-    "lerc": "LERC",
-    peers.GAUSSIAN: "Gaussian rate–distortion",
-    peers.KLT: "KLT, 16 × 16",
+PEER_COLOURS = {
+    name: 3 + place
+    for place, name in enumerate(
+        (peers.DEFAULT, "jpeg2000", "jpegxl", "hevc", "htj2k", "sz3", "sperr", "zfp", "lerc")
+    )
 }
+LABELS = {"psnr_db": "PSNR (dB)", "ssim": "SSIM", "enl_ratio": "ENL ratio", "epi": "EPI"}
 RATE_LIMITS = (0.03, 2.6)
 FLOORS = {"psnr_db": 15.0, "ssim": 0.1, "enl_ratio": 0.3, "epi": 0.5}
 """Peers are cut below these, where nothing is of use, lest a hopeless one squeeze all others together."""
 ENL_TOP = 8.0
 WIDE, TALL = (5.6, 3.6), (5.6, 4.2)
 _INK = report_charts.INK
+_AT_RIGHT: dict[str, Any] = {
+    "xycoords": ("axes fraction", "data"),
+    "ha": "right",
+    "va": "bottom",
+    "fontsize": 7,
+}
 
 
 @dataclass(frozen=True)
@@ -67,20 +66,27 @@ class Style:
 
 
 def styles(study: results.Study) -> dict[str, Style]:
-    """Give every variant, peer and bound its style."""
+    """Give every variant, peer and bound its style; the main families have the first colours."""
+    families = [*study.main_families, *(name for name in study.families if name not in study.main_families)]
     channels = sorted({cell.channels for cell in study.cells}, reverse=True)
     known = {}
     for name, cells in study.variants.items():
         marker = MARKERS[channels.index(cells[0].channels) % len(MARKERS)]
-        known[name] = Style(study.families.index(cells[0].family) % 4, marker)
+        known[name] = Style(_family_colour(families.index(cells[0].family)), marker)
     for number, name in enumerate(study.peer_curves):
         known[name] = Style(PEER_COLOURS.get(name, 11), "", DASHES[number % len(DASHES)])
-    return known | {peers.GAUSSIAN: Style(None, "", (1.0, 1.6)), peers.KLT: Style(None, "x", (1.0, 1.6))}
+    bounds = {peers.GAUSSIAN: "", linear_bounds.KLT: "x", linear_bounds.OVERLAPPING: "+"}
+    return known | {name: Style(None, marker, (1.0, 1.6)) for name, marker in bounds.items()}
+
+
+def _family_colour(place: int) -> int:
+    """Three colours for the main families, then those that peers have in other charts."""
+    return place if place < 3 else 4 + (place - 3) % (COLOURS - 4)
 
 
 def common_options(study: results.Study) -> tuple[str, ...]:
-    """Return the options that the names of all variants share, such as ``base_channels=16``."""
-    options = [name.split("-")[2:] for name in study.variants]
+    """Return the options that the names of all main variants share, such as ``base_channels=16``."""
+    options = [name.split("-")[2:] for name in study.main]
     return tuple(option for option in options[0] if all(option in other for other in options)) if options else ()
 
 
@@ -102,19 +108,19 @@ def svg(draw: Callable[[Axes], None], label: str, size: tuple[float, float] = WI
     return text
 
 
-def legend(study: results.Study, names: Sequence[str]) -> str:
+def legend(study: results.Study, shown: Sequence[str]) -> str:
     """Return an HTML legend of variants, peers and bounds."""
     known = styles(study)
-    shapes = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "x": "×", "": ""}
+    shapes = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "x": "×", "+": "+", "": ""}
     items = []
-    for name in names:
+    for name in shown:
         style = known[name]
         colour = "var(--ink)" if style.colour is None else f"var(--line-{style.colour})"
         dash = " ".join(f"{1.4 * length:g}" for length in style.dashes)
         items.append(
             f'<li><svg viewBox="0 0 34 12" aria-hidden="true"><path d="M1 6H33" stroke="{colour}" stroke-width="2" '
             f'stroke-dasharray="{dash}"/><text x="17" y="10" text-anchor="middle" font-size="11" fill="{colour}">'
-            f"{shapes[style.marker]}</text></svg>{html.escape(NAMES.get(name, name))}</li>"
+            f"{shapes[style.marker]}</text></svg>{html.escape(names.CODECS.get(name, name))}</li>"
         )
     return f'<ul class="legend">{"".join(items)}</ul>'
 
@@ -122,7 +128,7 @@ def legend(study: results.Study, names: Sequence[str]) -> str:
 def rate_curves(study: results.Study, figure: str) -> str:
     """Draw a figure against true bits per pixel: variants over their steps, peers, and the Gaussian bound."""
     known = styles(study)
-    curves = {**study.peer_curves, **study.variant_curves}
+    curves = {**study.peer_curves, **{name: study.variant_curves[name] for name in study.main}}
 
     def draw(axes: Axes) -> None:
         for name, curve in curves.items():
@@ -130,7 +136,7 @@ def rate_curves(study: results.Study, figure: str) -> str:
             points = [(rate, value) for rate, value in points if np.isfinite(value)]
             if points:
                 axes.plot(*zip(*points, strict=True), **known[name].options())
-        ours = [row for curve in study.variant_curves.values() for row in curve]
+        ours = [row for name in study.main for row in study.variant_curves[name]]
         _limit(axes, figure, [rows.figure(row, figure) for row in ours])
         _targets(axes, figure)
         lowest = min([RATE_LIMITS[0], *(0.9 * row.bits_per_pixel for row in ours)])
@@ -142,26 +148,32 @@ def rate_curves(study: results.Study, figure: str) -> str:
 
 
 def latent_curves(study: results.Study, figure: str) -> str:
-    """Draw a figure at the finest step against the latent ratio, with the KLT at equal coefficients."""
+    """Draw a figure with latents as floats against the latent ratio, with linear codes of as many numbers."""
     known = styles(study)
 
+    def mean(found: Sequence[evaluation.Row]) -> float:
+        return float(np.mean(list(rows.by_image(found, figure).values())))
+
     def draw(axes: Axes) -> None:
-        for family in study.families:
-            points = []
-            for name, cells in study.variants.items():
-                if cells[0].family == family and study.variant_curves[name]:
-                    finest = min(study.variant_curves[name], key=lambda row: row.step)
-                    points.append((cells[0].latent_ratio, rows.figure(finest, figure), known[name]))
-            points.sort(key=lambda point: point[0])
+        drawn = []
+        for family in study.main_families:
+            points = [
+                (cells[0].latent_ratio, mean([row for cell in cells for row in cell.floats]), name)
+                for name, cells in study.variants.items()
+                if name in study.main and cells[0].family == family and all(cell.floats for cell in cells)
+            ]
+            points.sort()
             if points:
-                axes.plot([p[0] for p in points], [p[1] for p in points], color=points[0][2].options()["color"])
-            for ratio, value, style in points:
-                axes.plot([ratio], [value], **style.options())
-        klt = [(256 / row.step, rows.figure(row, figure)) for row in study.peer_curves.get(peers.KLT, ())]
-        if klt:
-            axes.plot(*zip(*sorted(klt), strict=True), **known[peers.KLT].options())
-        ours = [row for curve in study.variant_curves.values() for row in curve]
-        _limit(axes, figure, [rows.figure(row, figure) for row in ours])
+                colour = known[points[0][2]].options()["color"]
+                axes.plot([p[0] for p in points], [p[1] for p in points], color=colour)
+            for ratio, value, name in points:
+                axes.plot([ratio], [value], **known[name].options())
+                drawn.append(value)
+        for bound in linear_bounds.NAMES:
+            curve = [(256 / row.step, rows.figure(row, figure)) for row in study.peer_curves.get(bound, ())]
+            if curve:
+                axes.plot(*zip(*sorted(curve), strict=True), **known[bound].options())
+        _limit(axes, figure, drawn)
         _targets(axes, figure)
         axes.set(xscale="log", xlabel="latent ratio (pixels per latent value)", ylabel=LABELS[figure])
         _plain_ticks(axes, (4, 8, 16, 32, 64))
@@ -210,27 +222,36 @@ def forest(study: results.Study, found: Sequence[tables.Difference], unit: str) 
 
 
 def convergence(study: results.Study, cells: Sequence[results.Finished]) -> str:
-    """Draw the validation loss of cells of one ratio against the training step; seeds differ in dashes."""
+    """Draw the validation PSNR of cells of one ratio against the training step; seeds differ in dashes.
+
+    Dotted lines are the linear bounds of as many numbers, on the same patches.
+    """
     seeds = sorted({cell.seed for cell in cells})
     labels = {cell.name: f"{short(study, cell.family)}, seed {cell.seed}" for cell in cells}
+    known = styles(study)
 
     def draw(axes: Axes) -> None:
+        best = []
         for cell in cells:
-            steps = [entry["step"] for entry in cell.history]
-            losses = [entry["loss"] for entry in cell.history]
+            steps, psnr = ([entry[key] for entry in cell.history] for key in ("step", "psnr"))
             dashes = () if cell.seed == seeds[0] else DASHES[seeds.index(cell.seed) % len(DASHES)]
-            style = Style(study.families.index(cell.family) % 4, "", dashes)
-            options = style.options() | ({"marker": "."} if len(steps) < 20 else {})
-            axes.plot(steps, losses, label=labels[cell.name], **options)
-        axes.set(yscale="log", xlabel="training step", ylabel="validation loss")
-        values = [entry["loss"] for cell in cells for entry in cell.history]
-        if values:
-            _plain_ticks(axes, np.geomspace(min(values), max(values), 5), "y")
+            options = Style(known[cell.variant].colour, "", dashes).options()
+            axes.plot(steps, psnr, label=labels[cell.name], **options | ({"marker": "."} if len(steps) < 8 else {}))
+            best += [max(psnr)] if psnr else []
+        kept = {round(256 / cell.latent_ratio) for cell in cells}
+        for bound, count in ((bound, count) for bound in linear_bounds.NAMES for count in kept):
+            if (level := study.linear.get((bound, count))) is not None:
+                axes.axhline(level, color=_INK, lw=0.9, linestyle=":")
+                axes.annotate(names.CODECS[bound], (1, level), **_AT_RIGHT)
+                best.append(level)
+        axes.set(xlabel="training step", ylabel="validation PSNR on [0, 1] (dB)")
+        if best:
+            axes.set_ylim(max(axes.get_ylim()[0], min(best) - 1.5), max(best) + 0.25)
         if cells:
             columns = max(1, 72 // max(len(label) + 8 for label in labels.values()))
             axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(columns, 3), handlelength=1.6)
 
-    return svg(draw, f"Validation loss against step: {', '.join(cell.name for cell in cells)}")
+    return svg(draw, f"Validation PSNR against step: {', '.join(cell.name for cell in cells)}")
 
 
 def _limit(axes: Axes, figure: str, ours: Sequence[float]) -> None:
@@ -254,7 +275,7 @@ def _targets(axes: Axes, figure: str) -> None:
     for limit in metrics.TARGETS[figure]["good"]:
         if np.isfinite(limit) and low <= limit <= high:
             axes.axhline(limit, color=report_charts.SOFT, lw=0.8, linestyle=":")
-            axes.annotate("good", (1, limit), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+            axes.annotate("good", (1, limit), **_AT_RIGHT)
 
 
 def _plain_ticks(axes: Axes, ticks: Sequence[float] | np.ndarray[Any, Any], which: str = "x") -> None:

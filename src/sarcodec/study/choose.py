@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sarcodec import evaluation
-from sarcodec.study import peers, results, rows
+from sarcodec.study import names, peers, results, rows
 
 Targets = Mapping[str, tuple[float, float]]
 
@@ -84,9 +84,7 @@ def choose(
     targets = {"psnr_db": (psnr, math.inf), "ssim": (ssim, math.inf), "enl_ratio": enl, "epi": (epi, math.inf)}
     choices = [_of_family(found, family, targets) for family in found.families]
     choices += [
-        _of_curve(name, curve, targets)
-        for name, curve in found.peer_curves.items()
-        if name not in (peers.KLT, peers.GAUSSIAN)
+        _of_curve(name, curve, targets) for name, curve in found.peer_curves.items() if name not in peers.BOUNDS
     ]
     return sorted(choices, key=lambda choice: -(choice.ratio or 0.0))
 
@@ -127,6 +125,15 @@ def lowest_rate(curve: Sequence[evaluation.Row], targets: Targets) -> float | No
             a, b = math.log(low.bits_per_pixel), math.log(high.bits_per_pixel)
             feasible.append(math.exp(a + shares[0] * (b - a)))
     return min(feasible, default=None)
+
+
+def psnr_at(curve: Sequence[evaluation.Row], bits_per_pixel: float) -> float | None:
+    """Return the PSNR of a curve at a rate, linear in its logarithm between measured points; None outside them."""
+    points = sorted((row.bits_per_pixel, row.metrics.psnr_db) for row in curve if math.isfinite(row.bits_per_pixel))
+    for (low, begin), (high, end) in itertools.pairwise(points):
+        if low <= bits_per_pixel <= high:
+            return begin + (end - begin) * math.log(bits_per_pixel / low) / math.log(high / low)
+    return None
 
 
 def _feasible_share(low: evaluation.Row, high: evaluation.Row, targets: Targets) -> tuple[float, float] | None:
@@ -175,10 +182,9 @@ def _best_cell(cells: Sequence[results.Finished]) -> results.Finished:
 
 def describe(choices: Sequence[Choice]) -> Iterator[tuple[str, ...]]:
     """Put choices into words: codec, model, ratio, bits per pixel, step to use, checkpoint or what fails."""
-    names = {"psnr_db": "PSNR", "ssim": "SSIM", "enl_ratio": "ENL ratio", "epi": "EPI"}
     for choice in choices:
         if choice.ratio is None or choice.bits_per_pixel is None:
-            text = "fails: " + ", ".join(names.get(name, name) for name in choice.fails)
+            text = "fails: " + ", ".join(names.FIGURES.get(name, name) for name in choice.fails)
             yield choice.codec, choice.variant or "–", "none", "–", "–", text
             continue
         step = "–" if choice.step is None else f"{choice.step} (ratio {choice.step_ratio:.1f})"

@@ -1,17 +1,17 @@
 """What other codecs, and two bounds, reach on the test images of a study: measured once, kept in ``peers.json``.
 
 Every row has the form of :class:`evaluation.Row`. The ``step`` of a codec's row is the budget in thousandths of a
-bit per pixel; its bytes are those used. Two codec names are bounds, not codecs:
+bit per pixel; its bytes are those used. ``lapped64`` is the default codec of the package. Three names are bounds:
 
 * ``gaussian``: the rate-distortion curve of a Gaussian source with the image's block spectrum. It has a rate, an
   RMSE and a PSNR, no other figure.
 * ``klt16``: the 16×16 KLT fitted on training chips, ``step`` coefficients kept a block at unlimited precision.
   It has all figures of quality and no rate: its bytes are 0 and its bits per pixel infinite.
+* ``lapped``: the same of the 64-point lapped transform, as many of every 256 coefficients, which overlaps.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import atomic, baselines, bounds, chips, errors, evaluation, metrics
-from sarcodec.study import rows
+from sarcodec import atomic, baselines, bounds, chips, codec, errors, evaluation, metrics, scene
+from sarcodec.study import linear_bounds, rows
 
 FILE = "peers.json"
 BPPS = (0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0)
-KEPT = (4, 8, 16, 32, 64)
-"""Coefficients of 256 that the KLT keeps: latent ratios 64, 32, 16, 8 and 4."""
-KLT, GAUSSIAN = "klt16", "gaussian"
+DEFAULT = "lapped64"
+GAUSSIAN = "gaussian"
+BOUNDS = (*linear_bounds.NAMES, GAUSSIAN)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Measured:
     """What ``peers.json`` holds.
 
     ``missing`` and ``skipped`` give reasons; ``sources`` are digests of the pixels of every image and band and of the
-    KLT, so that what changed is measured again.
+    bounds and the default codec, so that what changed is measured again.
     """
 
     rows: tuple[evaluation.Row, ...] = ()
@@ -66,20 +66,15 @@ class _Remembered:
         return self._peer.decode(data)
 
 
-def fit_klt(images: Sequence[Path]) -> bounds.Klt:
-    """Fit the 16×16 KLT on every band of the training images."""
-    return bounds.Klt.fit(chip.db for chip in chips.read(images))
-
-
 def measure_peers(
     images: Sequence[Path],
     folder: Path,
     peers: Sequence[str] | None = None,
     bpps: Sequence[float] = BPPS,
     *,
-    klt: bounds.Klt | None = None,
+    linear: Mapping[str, tuple[linear_bounds.Linear, str]] | None = None,
 ) -> Iterator[evaluation.Row]:
-    """Measure every available peer and the bounds; run the iterator to its end.
+    """Measure every available peer, the default codec and the bounds; run the iterator to its end.
 
     Parameters
     ----------
@@ -89,11 +84,12 @@ def measure_peers(
         The study. What its ``peers.json`` holds already is yielded and not measured again; the file is written
         whole after every codec of every image, so an interrupted run continues.
     peers : sequence of str, optional
-        Names in :data:`baselines.PEERS`; all by default. Those that cannot be used here are named with the reason.
+        Names in :data:`baselines.PEERS`, or :data:`DEFAULT`; all by default. Those that cannot be used here are named
+        with the reason.
     bpps : sequence of float
         Budgets in bits per pixel. A budget below the least a codec needs is noted as skipped.
-    klt : Klt, optional
-        From :func:`fit_klt`; without it ``klt16`` is named as missing.
+    linear : mapping, optional
+        From :func:`sarcodec.study.linear.fit`; without it the linear bounds are named as missing.
 
     Yields
     ------
@@ -105,32 +101,37 @@ def measure_peers(
     InputError
         For the name of a peer that does not exist, or unusable images.
     """
-    asked = tuple(baselines.PEERS if peers is None else peers)
-    if unknown := set(asked) - set(baselines.PEERS):
+    asked = (*baselines.PEERS, DEFAULT) if peers is None else tuple(peers)
+    if unknown := set(asked) - {*baselines.PEERS, DEFAULT}:
         raise errors.InputError(f"peers: got {', '.join(sorted(unknown))}; pass some of {', '.join(baselines.PEERS)}")
-    reasons = baselines.available()
+    reasons = {**baselines.available(), DEFAULT: None}
     missing = {name: reason for name in asked if (reason := reasons[name]) is not None}
-    if klt is None:
-        missing[KLT] = "no training images were named to fit it on"
+    linear = linear or {}
+    missing |= {
+        name: "no training images were named to fit it on" for name in linear_bounds.NAMES if name not in linear
+    }
+    coder = scene.open_codec(DEFAULT) if DEFAULT in asked else None
+    versions = {name: digest for name, (_, digest) in linear.items()}
+    versions |= {DEFAULT: coder.engine.identity} if coder else {}
     kept = read(folder)
     sources = dict(kept.sources)
-    fresh = klt is not None and sources.get(KLT) != _digest(klt.basis)
-    known = {(r.image, r.band, r.codec, r.step): r for r in kept.rows if not (fresh and r.codec == KLT)}
-    sources |= {KLT: _digest(klt.basis)} if klt else {}
+    fresh = {name for name, version in versions.items() if sources.get(name) != version}
+    known = {(r.image, r.band, r.codec, r.step): r for r in kept.rows if r.codec not in fresh}
+    sources |= versions
     missing = {name: reason for name, reason in missing.items() if name not in {key[2] for key in known}}
     skipped = dict.fromkeys(kept.skipped)
-    wanted = [name for name in asked if reasons[name] is None] + [GAUSSIAN] + ([KLT] if klt else [])
+    wanted = [name for name in asked if reasons[name] is None] + [GAUSSIAN, *linear]
     for chip in chips.read(images):
-        digest = _digest(chip.db)
+        digest = linear_bounds.digest(chip.db)
         if sources.get(chip.name) != digest:
             known = {key: row for key, row in known.items() if key[:2] != (chip.image, chip.band)}
             skipped = {note: None for note in skipped if not note.endswith(f" for {chip.name}")}
         sources[chip.name] = digest
         for name in wanted:
-            steps = KEPT if name == KLT else tuple(round(1000 * bpp) for bpp in bpps)
+            steps = linear_bounds.KEPT if name in linear_bounds.NAMES else tuple(round(1000 * bpp) for bpp in bpps)
             todo = [s for s in steps if (chip.image, chip.band, name, s) not in known]
             todo = [s for s in todo if _skip_note(chip, name, s) not in skipped]
-            for step, row in _measure(chip, name, todo, klt):
+            for step, row in _measure(chip, name, todo, linear[name][0] if name in linear else coder):
                 if row is None:
                     skipped[_skip_note(chip, name, step)] = None
                 else:
@@ -150,10 +151,6 @@ def _measured(
     sources: Mapping[str, str],
 ) -> Measured:
     return Measured(tuple(known.values()), tuple(missing.items()), tuple(skipped), tuple(sources.items()))
-
-
-def _digest(values: npt.NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
 
 
 def read(folder: Path) -> Measured:
@@ -188,26 +185,29 @@ def _skip_note(chip: chips.Chip, name: str, step: int) -> str:
 
 
 def _measure(
-    chip: chips.Chip, name: str, steps: Sequence[int], klt: bounds.Klt | None
+    chip: chips.Chip, name: str, steps: Sequence[int], by: linear_bounds.Linear | codec.Codec | None
 ) -> Iterator[tuple[int, evaluation.Row | None]]:
     """Measure one codec or bound on one chip; None for a budget below what the codec needs."""
-    size = chip.db.size
-    if name == KLT and klt is not None:
-        for kept in steps:
-            quality = metrics.evaluate(chip.db, klt.approximate(chip.db, kept, chip.valid), chip.valid)
-            yield kept, evaluation.Row(chip.image, chip.band, KLT, kept, 0, math.inf, quality)
-    elif name == GAUSSIAN:
+    if name == GAUSSIAN:
         yield from _gaussian(chip, steps)
-    else:
-        peer = _Remembered(baselines.PEERS[name])
-        for step in steps:
-            try:
-                restored_db, used = baselines.restore(peer, chip.db, chip.valid, int(step * size / 8000))
-            except errors.InputError:
-                yield step, None
-                continue
-            quality = metrics.evaluate(chip.db, restored_db, chip.valid)
-            yield step, evaluation.Row(chip.image, chip.band, name, step, used, 8 * used / size, quality)
+        return
+    peer = _Remembered(baselines.PEERS[name]) if name in baselines.PEERS else None
+    for step in steps:
+        restored_db: npt.NDArray[Any]
+        used = 0
+        try:
+            if isinstance(by, codec.Codec) and peer is None:
+                restored_db, used = chips.restore_at(chip, by, step / 1000)
+            elif peer is not None:
+                restored_db, used = baselines.restore(peer, chip.db, chip.valid, int(step * chip.db.size / 8000))
+            else:
+                restored_db = by.approximate(chip.db, step, chip.valid)  # type: ignore[union-attr]
+        except errors.InputError:
+            yield step, None
+            continue
+        rate = 8 * used / chip.db.size if used else math.inf
+        quality = metrics.evaluate(chip.db, restored_db, chip.valid)
+        yield step, evaluation.Row(chip.image, chip.band, name, step, used, rate, quality)
 
 
 def _gaussian(chip: chips.Chip, steps: Sequence[int]) -> Iterator[tuple[int, evaluation.Row]]:

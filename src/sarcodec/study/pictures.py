@@ -14,7 +14,7 @@ import torch
 from sarcodec import baselines, checkpoint, chips, codec, engines, errors, evaluation, metrics, scene
 from sarcodec.models import blocks
 from sarcodec.report import pictures as report_pictures
-from sarcodec.study import results
+from sarcodec.study import floats, results
 
 SIDE = 128
 """Rows and columns of a crop."""
@@ -153,9 +153,9 @@ def _gap(means: FloatArray) -> float:
 
 
 def operating_points(study: results.Study, target_bpp: float = TARGET_BPP) -> dict[str, Operating]:
-    """Choose for every family the cell and step to show: best PSNR within 15 % of a rate, else the nearest rate."""
+    """Choose the cell and step to show of every main family: best PSNR within 15 % of a rate, else the nearest."""
     found: dict[str, Operating] = {}
-    for family in study.families:
+    for family in study.main_families:
         options = []
         for cell in study.cells:
             if cell.family == family:
@@ -229,17 +229,10 @@ def _checkpoint(cell: results.Finished) -> Path:
 def latent(cell: results.Finished, chip: chips.Chip) -> tuple[FloatArray, FloatArray]:
     """Encode a chip; returns the latent (C, h, w) in units of its steps, and the deviation of each channel."""
     engine = engines.AutoencoderEngine(checkpoint.load(_checkpoint(cell)), "cpu", "auto")
-    scaled = _scaled(engine, chip)
+    scaled, _ = floats.scale(engine, chip)
     steps = engine.coder.steps.astype(np.float32)[:, None, None]
     values = engine.transform.encode(scaled) / steps
     return values.astype(np.float32), values.std(axis=(1, 2)).astype(np.float32)
-
-
-def _scaled(coder: engines.AutoencoderEngine, chip: chips.Chip) -> FloatArray:
-    """Fill and scale a chip as the codec does."""
-    polarisation, nodata = chip.info.polarisation(0), chip.info.nodata
-    bounds = coder.model.normalizer.select_for(lambda: chip.pixels, chip.quantity, polarisation, nodata)
-    return bounds.apply(engines.fill_invalid(chip.db, chip.valid))
 
 
 def mosaic(values: FloatArray, columns: int) -> FloatArray:
@@ -273,14 +266,15 @@ def attention(cell: results.Finished, chip: chips.Chip, side: int = 256) -> list
     Returns
     -------
     list of Attention
-        In the order of the layers; ``channels`` with weights (C,), ``positions`` with weights (h, w), in (0, 1).
+        In the order of the layers; ``channels`` with weights (C,), ``positions`` with weights (h, w), between 0 and
+        1, or 0 and 2 where 1 is neutral.
         Empty for a model without such blocks.
     """
     engine = engines.AutoencoderEngine(checkpoint.load(_checkpoint(cell)), "cpu", "float32")
     model = engine.model.build()
     stride = model.config.stride
     height, width = (min(side, length) // stride * stride for length in chip.db.shape)
-    pixels = torch.from_numpy(np.ascontiguousarray(_scaled(engine, chip)[:height, :width]))[None, None]
+    pixels = torch.from_numpy(np.ascontiguousarray(floats.scale(engine, chip)[0][:height, :width]))[None, None]
     found: list[Attention] = []
 
     def note(name: str, module: blocks.ChannelAttention | blocks.SpatialAttention, x: torch.Tensor) -> None:

@@ -7,13 +7,14 @@ cells are those whose folders exist, and the images have to be named.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sarcodec import atomic, errors, evaluation
-from sarcodec.study import peers, rows
+from sarcodec.study import floats, linear_bounds, peers, rows
 from sarcodec.study.plan import Plan
 
 ARCHITECTURES = ("plain", "residual", "cbam")
@@ -21,12 +22,28 @@ ARCHITECTURES = ("plain", "residual", "cbam")
 
 @dataclass(frozen=True)
 class Finished:
-    """A cell that was trained and measured; ``record`` is its ``cell.json``, ``history`` one entry an epoch."""
+    """A cell that was trained and measured.
+
+    ``record`` is its ``cell.json``, ``history`` one entry an epoch, ``floats`` the rows of latents not quantised.
+    """
 
     folder: Path
     record: dict[str, Any]
     rows: tuple[evaluation.Row, ...]
     history: tuple[dict[str, Any], ...]
+    floats: tuple[evaluation.Row, ...] = ()
+
+    @property
+    def late_rise(self) -> float:
+        """By how many dB the best validation PSNR rose in the last fifth of the epochs, at least one of them."""
+        found = [float(entry["psnr"]) for entry in self.history]
+        last = max(1, len(found) // 5)
+        return max(found) - max(found[:-last]) if len(found) > last else math.nan
+
+    @property
+    def best_psnr(self) -> float:
+        """PSNR on [0, 1] of the validation patches by the checkpoint that was kept, in dB."""
+        return float(self.record["metrics"]["val"]["psnr"])
 
     @property
     def name(self) -> str:
@@ -83,11 +100,26 @@ class Study:
     unfinished: tuple[Unfinished, ...]
     images: tuple[Path, ...]
     peers: peers.Measured
+    patches: Path | None = None
+    linear: linear_bounds.Validation = field(default_factory=dict)
 
     @cached_property
     def families(self) -> tuple[str, ...]:
         """Names of the models without their latent channels, in the order of the cells."""
         return tuple(dict.fromkeys(cell.family for cell in self.cells))
+
+    @cached_property
+    def main(self) -> tuple[str, ...]:
+        """Variants of the families with the most latent channels: the matrix, without what was tried at one place."""
+        ratios = {(cell.family, cell.latent_ratio) for cell in self.cells}
+        channels = {family: sum(family == one for one, _ in ratios) for family in self.families}
+        most = max(channels.values(), default=0)
+        return tuple(name for name, cells in self.variants.items() if channels[cells[0].family] == most)
+
+    @cached_property
+    def main_families(self) -> tuple[str, ...]:
+        """Families of the main variants."""
+        return tuple(dict.fromkeys(self.variants[name][0].family for name in self.main))
 
     @cached_property
     def variants(self) -> dict[str, tuple[Finished, ...]]:
@@ -152,11 +184,15 @@ def load(folder: Path, images: tuple[Path, ...] = ()) -> Study:
         tuple(Unfinished(name, _state(folder / "cells" / name)) for name in waiting if name not in done),
         images or tuple(Path(path) for path in plan.get("images", ())),
         peers.read(folder),
+        Path(plan["patches"]) if "patches" in plan else None,
+        linear_bounds.read_validation(folder),
     )
 
 
 def _finished(folder: Path) -> Finished:
-    return Finished(folder, rows.read_json(folder / "cell.json"), rows.read(folder / "rows.json"), _history(folder))
+    record, measured = rows.read_json(folder / "cell.json"), rows.read(folder / "rows.json")
+    unquantised = rows.read(folder / floats.FILE) if (folder / floats.FILE).exists() else ()
+    return Finished(folder, record, measured, _history(folder), unquantised)
 
 
 def _history(folder: Path) -> tuple[dict[str, Any], ...]:

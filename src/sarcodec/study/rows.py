@@ -23,6 +23,8 @@ def from_dict(record: Mapping[str, Any]) -> evaluation.Row:
         }
         quality = metrics.Metrics(**figures)
         plain = {f.name: record[f.name] for f in fields(evaluation.Row) if f.name != "metrics"}
+        if plain["bits_per_pixel"] is None:  # of what has no rate
+            plain["bits_per_pixel"] = math.inf
     except KeyError as cause:
         raise errors.FormatError(f"row: has no {cause}; measure the cell again") from cause
     return evaluation.Row(**plain, metrics=quality)

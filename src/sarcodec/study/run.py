@@ -6,6 +6,7 @@
       study.json                  the plan as it was run
       cells/<name>/run.json …     the training run; see :mod:`sarcodec.training`
       cells/<name>/rows.json      every image and band at every step, from real files
+      cells/<name>/floats.json    every image and band with latents that are not quantised
       cells/<name>/cell.json      written last: what the cell is, what it took, on what machine
       cells/<name>/failed.json    instead, when the training came to nothing: why
 
@@ -28,6 +29,7 @@ import torch
 
 from sarcodec import _version, atomic, checkpoint, errors, evaluation, training
 from sarcodec.models import census
+from sarcodec.study import floats
 from sarcodec.study.plan import Cell, Plan
 
 
@@ -85,6 +87,7 @@ def _run_cell(plan: Plan, cell: Cell, folder: Path, device: str) -> Iterator[tup
     """Train and measure one cell; yields the share that is done and a note."""
     if is_done(folder):
         _check_same(folder, cell)
+        _measure_floats(plan, folder)
         yield 1.0, "finished before"
         return
     failure = folder / "failed.json"
@@ -113,9 +116,16 @@ def _run_cell(plan: Plan, cell: Cell, folder: Path, device: str) -> Iterator[tup
         rows.append(row)
         yield 0.95, f"{row.image} {row.band} · {row.metrics.psnr_db:.2f} dB at {row.bits_per_pixel:.3f} bpp"
     evaluation.write_rows(folder / "rows.json", rows, overwrite=True)
+    _measure_floats(plan, folder)
     record = _describe(cell, folder, trained, device)
     atomic.write_bytes(folder / "cell.json", json.dumps(record, indent=1).encode(), overwrite=True)
     yield 1.0, "finished"
+
+
+def _measure_floats(plan: Plan, folder: Path) -> None:
+    """Write ``floats.json`` of a trained cell that has none yet."""
+    if not (folder / floats.FILE).exists():
+        evaluation.write_rows(folder / floats.FILE, list(floats.measure(folder / "best.ckpt", plan.images)))
 
 
 def _check_same(folder: Path, cell: Cell) -> None:

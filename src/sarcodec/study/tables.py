@@ -13,7 +13,7 @@ import csv
 import io
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from sarcodec import atomic, errors, evaluation, jsontext, rates
-from sarcodec.study import results, rows
+from sarcodec.study import peers, results, rows
 
-REFERENCE = "jpeg2000"
+REFERENCES = ("jpeg2000", peers.DEFAULT)
 COMPARED = (*rows.FIGURES, "gradient_correlation", "bits_per_pixel")
 
 
@@ -72,9 +72,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class BdRate:
-    """Bytes that a variant needs against JPEG 2000 at equal PSNR, in per cent; over images whose rates overlap."""
+    """Bytes that a variant needs against a codec at equal PSNR, in per cent; over images whose PSNR overlaps."""
 
     variant: str
+    against: str
     mean: float
     least: float
     most: float
@@ -102,7 +103,7 @@ def differences(study: results.Study) -> list[Difference]:
         steps = _steps(cells) & _steps(others)
         for figure, step in itertools.product(COMPARED, sorted(steps)):
             if seeds:
-                found.append(_difference(figure, step, others, cells, seeds))
+                found.append(difference_of(figure, step, others, cells, seeds))
     return found
 
 
@@ -114,18 +115,19 @@ def _steps(cells: Sequence[results.Finished]) -> set[int]:
     return {row.step for cell in cells for row in cell.rows}
 
 
-def _difference(
+def difference_of(
     figure: str,
     step: int,
     cells: Sequence[results.Finished],
     against: Sequence[results.Finished],
     seeds: tuple[int, ...],
+    measured: Callable[[results.Finished], Sequence[evaluation.Row]] = lambda cell: cell.rows,
 ) -> Difference:
-    """Compare two variants in one figure at one step over their common seeds."""
+    """Compare two variants in one figure at one step over their common seeds, in what was ``measured`` of a cell."""
     by_seed = []
     for seed in seeds:
         ours, theirs = (
-            rows.by_image([r for cell in side if cell.seed == seed for r in cell.rows if r.step == step], figure)
+            rows.by_image([r for cell in side if cell.seed == seed for r in measured(cell) if r.step == step], figure)
             for side in (cells, against)
         )
         by_seed.append({key: ours[key] - theirs[key] for key in ours if key in theirs})
@@ -158,21 +160,21 @@ def _spread(what: tuple[str, int, str], values: npt.NDArray[np.float64]) -> Spre
 
 
 def bd_rates(study: results.Study) -> tuple[list[BdRate], str]:
-    """Compare the curve of every variant with JPEG 2000, image by image, where their rates overlap.
+    """Compare the curve of every variant with JPEG 2000 and the default codec, image by image, where they overlap.
 
     The second value says why there are none, or is empty.
     """
     try:
-        found = _bd_rates(study)
+        found = [rate for reference in REFERENCES for rate in _bd_rates(study, reference)]
     except errors.MissingExtra as missing:
         return [], str(missing)
     return found, "" if found else "JPEG 2000 was not measured on the images of this study"
 
 
-def _bd_rates(study: results.Study) -> list[BdRate]:
+def _bd_rates(study: results.Study, reference_codec: str) -> list[BdRate]:
     peer: dict[tuple[str, str], list[evaluation.Row]] = {}
     for row in study.peers.rows:
-        if row.codec == REFERENCE:
+        if row.codec == reference_codec:
             peer.setdefault((row.image, row.band), []).append(row)
     found = []
     for name, cells in study.variants.items() if peer else ():
@@ -185,7 +187,7 @@ def _bd_rates(study: results.Study) -> list[BdRate]:
             bd = rates.bd_rate(*([rows.figure(r, f) for r in reference] for f in _CURVE), *curve)
             values += [] if bd is None else [bd]
         figures = (float(np.mean(values)), min(values), max(values)) if values else (math.nan,) * 3
-        found.append(BdRate(name, *figures, len(values), len(peer)))
+        found.append(BdRate(name, reference_codec, *figures, len(values), len(peer)))
     return found
 
 
@@ -204,7 +206,7 @@ def summary(study: results.Study) -> dict[str, Any]:
         "means": {name: [row.to_dict() for row in curve] for name, curve in curves.items()},
         "spread": [asdict(found) for found in spreads(study)],
         "differences": [asdict(found) | {"clear": found.clear} for found in differences(study)],
-        "bd_rate_percent_against_jpeg2000": [asdict(found) for found in bd],
+        "bd_rate_percent": [asdict(found) for found in bd],
         "bd_rate_missing": missing,
     }
 

@@ -7,13 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sarcodec import checkpoint, evaluation, metrics
-from sarcodec.study import charts, choose, peers, results, rows, tables
+from sarcodec.study import choose, findings, gains, linear_bounds, names, peers, results, rows
 
-SPECKLE_DB = 2.19
-"""Standard deviation in dB of speckle of 4.4 looks, as Sentinel-1 GRD has it."""
 LATENT_RATIO = 16
 MARKS = {"met": "✓ met", "missed": "✗ not met", "open": "not measured yet"}
-_NAMES = {"psnr_db": "PSNR", "ssim": "SSIM", "enl_ratio": "ENL ratio", "epi": "EPI"}
 
 
 @dataclass(frozen=True)
@@ -29,14 +26,16 @@ class Claim:
 
 def claims(study: results.Study) -> list[Claim]:
     """Judge every prediction."""
-    found = tables.differences(study)
+    residual, attention = (part.title for part in gains.PARTS[:2])
+    found = gains.find(study)
+    by_part = {title: [gain for gain in found if gain.part == title] for title in (residual, attention)}
     return [
-        _gain(study, found, ("residual", "plain"), (2.0, 3.0), "Residual blocks gain over plain convolutions"),
-        _gain(study, found, ("cbam", "residual"), (1.0, 2.0), "CBAM attention gains over residual blocks"),
-        _beats(study, found, ("residual", "plain"), "B (residual) beats A (plain) at each ratio"),
-        _beats(study, found, ("cbam", "residual"), "C (CBAM) beats B (residual) at each ratio"),
+        _gain(by_part[residual], (2.0, 3.0), "Residual blocks gain over plain convolutions"),
+        _gain(by_part[attention], (1.0, 2.0), "CBAM attention gains over residual blocks"),
+        _beats(by_part[residual], "B (residual) beats A (plain) at each ratio"),
+        _beats(by_part[attention], "C (CBAM) beats B (residual) at each ratio"),
         *_targets(study),
-        _above_klt(study),
+        *_above_linear(study),
     ]
 
 
@@ -55,88 +54,40 @@ def best_at_ratio(study: results.Study, ratio: float = LATENT_RATIO) -> tuple[st
     return max(options, key=lambda option: option[1].metrics.psnr_db, default=None)
 
 
-def still_falling(cell: results.Finished) -> float:
-    """Return by how many per cent the best validation loss fell over the last fifth of the epochs, at least one."""
-    losses = [float(entry["loss"]) for entry in cell.history]
-    last = max(1, len(losses) // 5)
-    if len(losses) <= last:
-        return math.nan
-    before = min(losses[:-last])
-    return 100 * (1 - min(before, *losses[-last:]) / before)
-
-
-def _arch_differences(
-    study: results.Study, found: Sequence[tables.Difference], pair: tuple[str, str]
-) -> list[tables.Difference]:
-    """PSNR differences at the finest step of two architectures that differ in nothing else, by latent channels."""
-    chosen = []
-    for d in found:
-        models = [dict(study.variants[name][0].record["model"]) for name in (d.variant, d.against)]
-        archs = tuple(model.pop("arch") for model in models)
-        steps = [row.step for row in study.variant_curves[d.variant]]
-        if archs == pair and models[0] == models[1] and d.figure == "psnr_db" and d.step == min(steps, default=0):
-            chosen.append(d)
-    return sorted(chosen, key=lambda d: -d.latent_channels)
-
-
-def _in_words(found: Sequence[tables.Difference]) -> str:
+def _in_words(found: Sequence[gains.Gain]) -> str:
     return "; ".join(
-        f"{d.variant}: {d.mean:+.2f} dB [{d.low:+.2f}, {d.high:+.2f}], {d.images} images, "
-        f"{len(d.seeds)} seed{'s' * (len(d.seeds) > 1)}"
-        for d in found
+        f"latent ratio {gain.latent_ratio:g}: {gain.difference.mean:+.2f} dB [{gain.difference.low:+.2f}, "
+        f"{gain.difference.high:+.2f}], {gain.difference.images} images, {len(gain.difference.seeds)} "
+        f"seed{'s' * (len(gain.difference.seeds) > 1)}"
+        for gain in found
     )
 
 
-def _of(study: results.Study, archs: Sequence[str]) -> list[results.Finished]:
-    return [cell for cell in study.cells if cell.record["model"]["arch"] in archs]
-
-
-def _training(cells: Sequence[results.Finished]) -> str:
-    """Say how long models were trained and whether their loss still fell."""
-    epochs = sorted({len(cell.history) for cell in cells})
-    falls = [fall for cell in cells if math.isfinite(fall := still_falling(cell))]
-    fell = f"; over the last fifth of them the validation loss still fell by up to {max(falls, default=0):.1f} %"
-    return (
-        f"Trained for {' to '.join(map(str, dict.fromkeys((epochs[0], epochs[-1]))))} epochs{fell if falls else ''}."
-    )
-
-
-def _gain(
-    study: results.Study,
-    found: Sequence[tables.Difference],
-    pair: tuple[str, str],
-    predicted: tuple[float, float],
-    claim: str,
-) -> Claim:
-    chosen = _arch_differences(study, found, pair)
+def _gain(found: Sequence[gains.Gain], predicted: tuple[float, float], claim: str) -> Claim:
     wanted = f"+{predicted[0]:g} to {predicted[1]:g} dB PSNR"
-    if not chosen:
+    if not found:
         return Claim(claim, wanted, "no two such models of one ratio are finished", "open", "")
-    met = all(d.mean >= predicted[0] for d in chosen)
-    floor = 20 * math.log10(metrics.PEAK_DB / SPECKLE_DB)
-    levels = [row.metrics.psnr_db for d in chosen for name in (d.variant, d.against) if (row := finest(study, name))]
+    met = all(gain.difference.mean >= predicted[0] for gain in found)
+    validation = ", ".join(f"{gain.validation:+.2f} dB" for gain in found)
     why = (
-        "A latent of one value for several pixels cannot hold the speckle, which is most of the error: losing all "
-        f"of it and nothing else gives {floor:.1f} dB whatever the network (these have {min(levels):.1f} to "
-        f"{max(levels):.1f} dB). "
+        f"Latents as floats, on the test images; on the validation patches {validation}. The sections below say how "
+        "far linear codes come with as many values, and what is left of the error."
     )
-    return Claim(claim, wanted, _in_words(chosen), "met" if met else "missed", why + _training(_of(study, pair)))
+    return Claim(claim, wanted, _in_words(found), "met" if met else "missed", why)
 
 
-def _beats(study: results.Study, found: Sequence[tables.Difference], pair: tuple[str, str], claim: str) -> Claim:
-    chosen = _arch_differences(study, found, pair)
+def _beats(found: Sequence[gains.Gain], claim: str) -> Claim:
     wanted = "interval of the difference in PSNR above zero at each ratio"
-    if not chosen:
+    if not found:
         return Claim(claim, wanted, "no two such models of one ratio are finished", "open", "")
-    clear = [d for d in chosen if d.clear and d.mean > 0]
-    worse = [d for d in chosen if d.clear and d.mean < 0]
-    words = f"clear at {len(clear)} of {len(chosen)} ratios"
+    clear = [gain for gain in found if gain.difference.clear and gain.difference.mean > 0]
+    worse = [gain for gain in found if gain.difference.clear and gain.difference.mean < 0]
+    words = f"clear at {len(clear)} of {len(found)} ratios"
     words += f", clearly worse at {len(worse)}" if worse else ""
     single = "One seed cannot tell the network from the luck of its training. "
-    note = single if any(len(d.seeds) < 2 for d in chosen) else ""
-    intervals = "The intervals are over images (each band one), after averaging seeds; clear also asks all seeds to "
-    why = f"{note}{intervals}agree in sign. {_training(_of(study, pair))}"
-    return Claim(claim, wanted, words, "met" if len(clear) == len(chosen) else "missed", why)
+    note = single if any(len(gain.difference.seeds) < 2 for gain in found) else ""
+    why = f"{note}The intervals are over images (each band one), after averaging seeds; clear also asks all seeds to "
+    return Claim(claim, wanted, words, "met" if len(clear) == len(found) else "missed", f"{why}agree in sign.")
 
 
 def _targets(study: results.Study) -> Iterator[Claim]:
@@ -145,7 +96,7 @@ def _targets(study: results.Study) -> Iterator[Claim]:
     for name in rows.FIGURES:
         low, high = metrics.TARGETS[name]["good"]
         wanted = f"≥ {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
-        claim = f"{_NAMES[name]} at latent ratio {LATENT_RATIO}"
+        claim = f"{names.FIGURES[name]} at latent ratio {LATENT_RATIO}"
         if best is None:
             yield Claim(claim, wanted, f"no model of latent ratio {LATENT_RATIO} is finished", "open", "")
             continue
@@ -166,10 +117,10 @@ def _why_target(study: results.Study, name: str, variant: str, met: bool) -> str
         spans = [bounds.span for bounds in best.normalizer.bounds.values()]
         lifts = sorted(20 * math.log10(span / metrics.PEAK_DB) for span in spans)
         return (
-            f"Speckle deviates by {SPECKLE_DB} dB, and 1 value in {LATENT_RATIO} cannot carry it. On this model's "
-            f"own scale, [0, 1] over {min(spans):.0f} to {max(spans):.0f} dB, the same errors read {lifts[0]:+.1f} "
-            f"to {lifts[-1]:+.1f} dB against the fixed peak of {metrics.PEAK_DB:g} dB: a wide clipping range alone "
-            "buys PSNR. " + _true_ratio(study)
+            f"Speckle deviates by {findings.SPECKLE_DB} dB, and 1 value in {LATENT_RATIO} cannot carry it. On this "
+            f"model's own scale, [0, 1] over {min(spans):.0f} to {max(spans):.0f} dB, the same errors read "
+            f"{lifts[0]:+.1f} to {lifts[-1]:+.1f} dB against the fixed peak of {metrics.PEAK_DB:g} dB: a wide "
+            "clipping range alone buys PSNR. " + _true_ratio(study)
         )
     if name == "enl_ratio":
         return (
@@ -186,8 +137,8 @@ def _true_ratio(study: results.Study) -> str:
     good = {name: limits["good"] for name, limits in metrics.TARGETS.items()}
     reached = []
     for name, curve in study.peer_curves.items():
-        if name not in (peers.KLT, peers.GAUSSIAN) and (bpp := choose.lowest_rate(curve, good)):
-            reached.append((16 / bpp, charts.NAMES.get(name, name)))
+        if name not in peers.BOUNDS and (bpp := choose.lowest_rate(curve, good)):
+            reached.append((16 / bpp, names.CODECS.get(name, name)))
     if not reached:
         return "The prediction counts a ratio in values, not in bits."
     ratio, name = max(reached)
@@ -197,24 +148,25 @@ def _true_ratio(study: results.Study) -> str:
     )
 
 
-def _above_klt(study: results.Study) -> Claim:
-    claim = f"Best model at latent ratio {LATENT_RATIO} above the KLT at equal coefficients"
-    wanted = "PSNR above, interval excludes zero"
-    best = best_at_ratio(study)
-    kept = 256 // LATENT_RATIO
-    linear = rows.by_image([r for r in study.peers.rows if r.codec == peers.KLT and r.step == kept], "psnr_db")
-    if best is None or not linear:
-        return Claim(claim, wanted, "no such model, or no KLT, is measured", "open", "")
-    variant, row = best
-    cells = study.variants[variant]
-    ours = rows.by_image([r for c in cells for r in c.rows if r.step == row.step], "psnr_db")
-    mean, low, high = tables.interval([ours[key] - linear[key] for key in ours if key in linear])
-    level = sum(linear.values()) / len(linear)
-    measured = (
-        f"{variant}: {mean:+.2f} dB [{low:+.2f}, {high:+.2f}] against {level:.2f} dB of the KLT, step {row.step}"
-    )
-    why = (
-        "The KLT keeps its coefficients at unlimited precision, the model quantises its latents; the KLT is the best "
-        "linear code of 16 × 16 blocks, a network may look further and is not linear. "
-    )
-    return Claim(claim, wanted, measured, "met" if low > 0 else "missed", why + _training(cells))
+def _above_linear(study: results.Study) -> Iterator[Claim]:
+    """Judge the best model of each latent ratio beside linear codes of as many values."""
+    above = gains.above_bounds(study)
+    for bound in linear_bounds.NAMES:
+        claim = f"Above the {names.CODECS[bound]}, of as many values"
+        wanted = "mean PSNR above, interval excludes zero, at each latent ratio"
+        best: dict[float, gains.Above] = {}
+        for entry in above:
+            if entry.bound == bound:
+                known = best.get(entry.latent_ratio)
+                best[entry.latent_ratio] = entry if known is None or entry.mean > known.mean else known
+        if not best:
+            yield Claim(claim, wanted, "no such bound is measured", "open", "")
+            continue
+        measured = "; ".join(
+            f"latent ratio {ratio:g}: {entry.variant} {entry.mean:+.2f} dB [{entry.low:+.2f}, {entry.high:+.2f}], "
+            f"least of an image {entry.least:+.2f}"
+            for ratio, entry in sorted(best.items())
+        )
+        met = all(entry.low > 0 for entry in best.values())
+        why = "Both with numbers at unlimited precision: latents as floats, coefficients as they are."
+        yield Claim(claim, wanted, measured, "met" if met else "missed", why)

@@ -1,0 +1,138 @@
+"""What each part of a model brings: pairs of variants that differ in one thing, before quantisation.
+
+The figure is PSNR on the test images with latents as floats, so that no quantiser stands between a model and what it
+is compared with. Intervals are those of :mod:`sarcodec.study.tables`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sarcodec import linear_start, models
+from sarcodec.study import linear_bounds, results, rows, tables
+
+Images = Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part by its title, the setting that turns it on, and that setting without it and with it.
+
+    ``begun_alike`` asks for the same start in fact; else for the start that either has by itself.
+    """
+
+    title: str
+    setting: str
+    without: Any
+    has: Any
+    begun_alike: bool = True
+
+
+PARTS = (
+    Part("residual blocks (B − A)", "arch", "plain", "residual", begun_alike=False),
+    Part("attention at the bottleneck (C − B)", "arch", "residual", "cbam"),
+    Part("shortcuts that drop nothing", "shortcut", "strided", "rearranged"),
+    Part("a linear start", "start", "random", "linear"),
+    Part("twice the width", "base_channels", 32, 64),
+    Part("longer training", "epochs", None, None),
+)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a part brings: a difference in PSNR with its interval over images, and on the validation patches."""
+
+    part: str
+    latent_ratio: float
+    difference: tables.Difference
+    validation: float
+
+
+@dataclass(frozen=True)
+class Above:
+    """How far a variant is above a linear bound of as many numbers; ``below`` counts the images where it is not."""
+
+    variant: str
+    latent_ratio: float
+    bound: str
+    mean: float
+    low: float
+    high: float
+    least: float
+    below: int
+    images: int
+    validation: float | None
+
+
+def find(study: results.Study) -> list[Gain]:
+    """Compare all pairs that differ in one part, by part and latent ratio."""
+    found = []
+    for part in PARTS:
+        for one in study.variants.values():
+            for other in study.variants.values():
+                if _is_pair(part, one[0], other[0]) and (gain := _gain(part, one, other)):
+                    found.append(gain)
+    order = [part.title for part in PARTS]
+    return sorted(found, key=lambda gain: (order.index(gain.part), gain.latent_ratio))
+
+
+def settings(cell: results.Finished) -> dict[str, Any]:
+    """Return what a cell's variant is made of: its model, its start in fact and its epochs."""
+    model = dict(cell.record["model"])
+    config = models.ModelConfig.from_dict(model)
+    start = cell.record["training"].get("start", "random")
+    carries = config.arch != "plain" and linear_start.can_carry(config)
+    start = ("linear" if carries else "random") if start == "auto" else start
+    return {**model, "start": start, "epochs": cell.record["training"]["epochs"]}
+
+
+def _is_pair(part: Part, without: results.Finished, has: results.Finished) -> bool:
+    one, other = settings(without), settings(has)
+    if not part.begun_alike:
+        if {without.record["training"].get("start"), has.record["training"].get("start")} - {"auto"}:
+            return False
+        one["start"] = other["start"] = "auto"
+    changed = {name for name in one if one[name] != other.get(name)}
+    if changed != {part.setting}:
+        return False
+    if part.without is None:
+        return bool(one[part.setting] < other[part.setting])
+    return (one[part.setting], other[part.setting]) == (part.without, part.has)
+
+
+def _gain(part: Part, without: Sequence[results.Finished], has: Sequence[results.Finished]) -> Gain | None:
+    seeds = tuple(sorted({cell.seed for cell in without} & {cell.seed for cell in has}))
+    if not seeds or not all(cell.floats for cell in (*without, *has)):
+        return None
+    difference = tables.difference_of("psnr_db", 0, has, without, seeds, lambda cell: cell.floats)
+    after, before = (
+        sum(cell.best_psnr for cell in side if cell.seed in seeds) / len(seeds) for side in (has, without)
+    )
+    return Gain(part.title, has[0].latent_ratio, difference, after - before)
+
+
+def float_psnr(cells: Sequence[results.Finished]) -> Images:
+    """Return PSNR with latents as floats by image and band, averaged over seeds."""
+    return rows.by_image([row for cell in cells for row in cell.floats], "psnr_db")
+
+
+def above_bounds(study: results.Study) -> list[Above]:
+    """Compare every variant with the linear bounds of as many numbers."""
+    found = []
+    for name, cells in study.variants.items():
+        kept = round(256 / cells[0].latent_ratio)
+        ours = float_psnr(cells)
+        for bound in linear_bounds.NAMES:
+            theirs = rows.by_image([r for r in study.peers.rows if (r.codec, r.step) == (bound, kept)], "psnr_db")
+            gaps = [ours[key] - theirs[key] for key in ours if key in theirs]
+            if gaps:
+                known = study.linear.get((bound, kept))
+                validation = None if known is None else sum(c.best_psnr for c in cells) / len(cells) - known
+                ends = tables.interval(gaps)
+                below = sum(gap < 0 for gap in gaps)
+                found.append(
+                    Above(name, cells[0].latent_ratio, bound, *ends, min(gaps), below, len(gaps), validation)
+                )
+    return found
