@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 DATA ?= $(or $(SARCODEC_DATA),../shared/data)
 
-# train-lapped makes the default model, train-default the fixed-ratio autoencoder plain16.
+# train-lapped makes the default model, train-default the fixed-ratio autoencoder residual16.
 .PHONY: setup demo test train-default train-lapped results bench seams study clean
 
 setup: $(VENV)/.ready
@@ -32,16 +32,16 @@ test: setup
 
 # The shipped weights, from the real chips and simulated scenes; see src/sarcodec/weights/MODEL_CARD.md.
 train-default: setup
-	BIN=$(BIN) DATA=$(DATA) bash benchmarks/train_plain16.sh
+	BIN=$(BIN) DATA=$(DATA) bash benchmarks/train_residual16.sh
 
 train-lapped: setup
 	BIN=$(BIN) DATA=$(DATA) bash benchmarks/train_lapped64.sh
 
 # The measured tables of README.md and docs/results.
 results: setup
-	$(BIN)/sarcodec evaluate plain16 $(DATA)/test --step 1 --step 2 --step 4 --step 8 --peers \
-		-o docs/results/plain16_test.csv --overwrite
-	$(BIN)/python benchmarks/plot_results.py --rows docs/results/plain16_test.csv
+	$(BIN)/sarcodec evaluate residual16 $(DATA)/test --step 1 --step 2 --step 4 --peers \
+		-o docs/results/residual16_test.csv --overwrite
+	$(BIN)/python benchmarks/plot_results.py --rows docs/results/residual16_test.csv
 
 # The default codec beside its peers; the part that has no clock in it, then the one that has.
 # The study of autoencoders: hours on two cores; an interrupted one continues. Patches as train-default makes them.
@@ -59,7 +59,7 @@ bench: setup
 	$(BIN)/python benchmarks/speed.py -o docs/results/speed.json
 
 seams: setup
-	$(BIN)/python benchmarks/seams.py --model plain16 lapped64 --data $(DATA)/test -o docs/results/seams.json
+	$(BIN)/python benchmarks/seams.py --model residual16 lapped64 --data $(DATA)/test -o docs/results/seams.json
 
 clean:
 	rm -rf $(VENV) demo build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,9 +1,9 @@
 """Draw docs/results: the training curve of a run, and quality against bits per pixel from evaluated rows.
 
-    python benchmarks/plot_results.py --history runs/plain16/history.jsonl --rows docs/results/plain16_test.csv
+    python benchmarks/plot_results.py --history runs/residual16/history.jsonl --rows docs/results/residual16_test.csv
 
-Writes plain16_training.csv and .png, and plain16_rate_distortion.png with
-plain16_test.md, into docs/results.
+Writes residual16_training.csv and .png, and residual16_rate_distortion.png with
+residual16_test.md, into docs/results.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-LABELS = {"sarcodec": "sarcodec plain16", "jpeg2000": "JPEG 2000", "jpegxl": "JPEG XL"}
+LABELS = {"sarcodec": "sarcodec residual16", "jpeg2000": "JPEG 2000", "jpegxl": "JPEG XL"}
 QUALITIES = {
     "psnr_db": ("PSNR, peak 30 dB (dB)", (30, 35)),
     "ssim": ("SSIM on dB", (0.85, 0.95)),
@@ -29,7 +29,7 @@ def draw_training(history: Path, folder: Path) -> None:
     """Write the validation curve as CSV and PNG."""
     records = {r["epoch"]: r for r in map(json.loads, history.read_text().splitlines())}
     rows = [records[epoch] for epoch in sorted(records)]
-    with (folder / "plain16_training.csv").open("w", newline="") as stream:
+    with (folder / "residual16_training.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
@@ -40,7 +40,7 @@ def draw_training(history: Path, folder: Path) -> None:
         axes.plot([row["step"] for row in rows], [row[key] for row in rows], color="#1b6ca8")
         axes.set(xlabel="step", ylabel=label, ylim=(None, sorted(r[key] for r in rows)[-4]))
         axes.grid(alpha=0.3)
-    figure.savefig(folder / "plain16_training.png", dpi=110)
+    figure.savefig(folder / "residual16_training.png", dpi=110)
 
 
 def draw_rates(rows_file: Path, folder: Path) -> None:
@@ -63,7 +63,7 @@ def draw_rates(rows_file: Path, folder: Path) -> None:
         axes.grid(alpha=0.3)
     figure.axes[0].legend(frameon=False)
     figure.axes[2].set_yscale("log")
-    figure.savefig(folder / "plain16_rate_distortion.png", dpi=90)
+    figure.savefig(folder / "residual16_rate_distortion.png", dpi=90)
 
 
 def write_table(rows_file: Path, folder: Path) -> None:
@@ -91,7 +91,7 @@ def write_table(rows_file: Path, folder: Path) -> None:
             cells = [f"{row['image']} {row['band']}".strip(), LABELS[row["codec"]], row["step"]]
             cells += [f"{float(row[key]):.{digits}f}" for key, (_, digits) in columns.items()]
             lines.append("| " + " | ".join(cells) + " |")
-    (folder / "plain16_test.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "residual16_test.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:

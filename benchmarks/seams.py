@@ -1,6 +1,6 @@
 """Seams: the error along borders of tiles against the error elsewhere.
 
-    python benchmarks/seams.py [--model plain16 …] [--data ../shared/data/test] [-o docs/results/seams.json]
+    python benchmarks/seams.py [--model residual16 …] [--data ../shared/data/test] [-o docs/results/seams.json]
 
 Every band of every chip is mirrored into a mosaic of twice its size, compressed in tiles of 256 pixels and restored;
 the root mean square error within 8 pixels of a tile border is divided by that of the other pixels. 1 is seamless.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tiny
-from sarcodec import codec, container, scene
+from sarcodec import checkpoint, codec, container, scene
 from test_cli import call
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
@@ -205,3 +205,35 @@ def read(terminal: int) -> bytes:
         return os.read(terminal, 4096)
     except OSError:
         return b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_a_training(tmp_path: Path, number: signal.Signals) -> None:
+    """In the middle of an epoch: one line that says how to continue, and a continuation from there."""
+    patch_set, run = tiny.patch_set(tmp_path / "patches", train=64), tmp_path / "run"
+    words = [str(patch_set), "-o", str(run), "--base-channels", "8", "--latent-channels", "4", "--batch-size", "1"]
+    command = [sys.executable, "-c", START, "train", *words, "--epochs", "40", "--no-tensorboard", "--seed", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + WAIT_S
+    while not (run / "history.jsonl").exists() and time.monotonic() < end:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 128 + number
+    assert err.splitlines()[-1] == f"interrupted; saved; continue with: sarcodec train --resume {run}"
+    at = checkpoint.load(run / "last.ckpt").training["position"]
+    assert at["step"] == 64 * at["epoch"] + at["batch"] >= 64
+    refused = subprocess.run(
+        [sys.executable, "-c", START, "train", "--resume", str(run), "--learning-rate", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 2 and "--learning-rate" in refused.stderr
+    epochs = str(at["epoch"] + 1)
+    rest = subprocess.run(
+        [sys.executable, "-c", START, "train", "--resume", str(run), "--epochs", epochs, "--quiet"], check=False
+    )
+    assert rest.returncode == 0
+    assert checkpoint.load(run / "last.ckpt").training["position"]["epoch"] == at["epoch"] + 1

@@ -346,3 +346,13 @@ def test_records_are_plain_json(images: Path, tmp_path: Path) -> None:
     for path in (tmp_path / "out").rglob("*.json"):
         json.loads(path.read_text())
     assert not [p for p in (tmp_path / "out").rglob("*") if ".part" in p.name]
+
+
+def test_validation_of_another_quantity_says_so(images: Path, write_tif: Write, speckle, tmp_path: Path) -> None:
+    dn = np.rint(2000 * np.sqrt(speckle((160, 200), 9))).astype(np.uint16)
+    write_tif("in/Presov.tif", dn, bands=("VV",), nodata=0, tags={"UNITS": "amplitude DN"}, **place(90_000, 0))
+    with pytest.raises(
+        errors.InputError, match=r"validation: Presov\.tif holds amplitude DN.*training images hold backs"
+    ):
+        run([images], tmp_path / "out", validation=["Presov*"])
+    assert not (tmp_path / "out").exists()

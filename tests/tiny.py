@@ -20,6 +20,7 @@ from sarcodec import (
     container,
     io,
     lapped_model,
+    linear_start,
     models,
     normalization,
     patches,
@@ -31,6 +32,7 @@ from sarcodec import (
 from sarcodec.models import restorer
 
 torch.set_num_threads(1)  # more only wait for each other in models this small
+linear_start.STEPS = 100  # as many do for them
 
 CONFIG = models.ModelConfig(base_channels=8, latent_channels=4)
 SIZE = 64

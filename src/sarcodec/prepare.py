@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,7 @@ def prepare(
     target = Path(folder)
     images = _describe(find_images(inputs), quantity)
     held_out = _split(images, validation, validation_share)
+    _check_quantities(images, held_out)
     target.mkdir(parents=True, exist_ok=True)
 
     megapixels = 0.0
@@ -131,6 +132,21 @@ def prepare(
         if manifest.count(split) == 0:
             raise errors.InputError(f"inputs: no patch of the {split} images passes the quality filter; loosen it")
     patches.write_manifest(target, manifest)
+
+
+def _check_quantities(images: Sequence[Image], held_out: Collection[str]) -> None:
+    """Refuse validation images of a quantity that no training image has: there are no bounds to scale them by."""
+    names = {"db": "backscatter (intensity or dB)", "dn": "amplitude DN"}
+    kinds = {image.path.name: image.keys[0].split("/")[0] for image in images}
+    known = {kinds[image.path.name] for image in images if image.place not in held_out}
+    for image in images:
+        kind = kinds[image.path.name]
+        if known and kind not in known:
+            raise errors.InputError(
+                f"validation: {image.path.name} holds {names[kind]}, the training images hold "
+                f"{' and '.join(names[other] for other in sorted(known))}; validate on images of the same quantity, "
+                "or say with --quantity what they are"
+            )
 
 
 def _describe(paths: list[Path], quantity: radiometry.Quantity | None) -> list[Image]:
