@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 LABELS = {"sarcodec": "sarcodec residual16", "jpeg2000": "JPEG 2000", "jpegxl": "JPEG XL"}
 QUALITIES = {
@@ -38,7 +39,7 @@ def draw_training(history: Path, folder: Path) -> None:
         figure.subplots(1, 2), (("loss", "validation loss"), ("rmse_db", "validation RMSE (dB)")), strict=True
     ):
         axes.plot([row["step"] for row in rows], [row[key] for row in rows], color="#1b6ca8")
-        axes.set(xlabel="step", ylabel=label, ylim=(None, sorted(r[key] for r in rows)[-4]))
+        axes.set(xlabel="step", ylabel=label)
         axes.grid(alpha=0.3)
     figure.savefig(folder / "residual16_training.png", dpi=110)
 
@@ -57,12 +58,17 @@ def draw_rates(rows_file: Path, folder: Path) -> None:
                 axes.plot(
                     [float(r["bits_per_pixel"]) for r in line], [float(r[key]) for r in line], color=colour, **style
                 )
+        limits = axes.get_ylim()
         for target in targets:
             axes.axhline(target, color="0.5", lw=0.8, ls=":")
+        axes.set_ylim(limits)
         axes.set(xlabel="bits per pixel of the whole file", ylabel=label)
         axes.grid(alpha=0.3)
     figure.axes[0].legend(frameon=False)
     figure.axes[2].set_yscale("log")
+    figure.axes[2].yaxis.set_major_locator(FixedLocator([0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 6.0]))
+    figure.axes[2].yaxis.set_major_formatter(ScalarFormatter())
+    figure.axes[2].yaxis.set_minor_locator(NullLocator())
     figure.savefig(folder / "residual16_rate_distortion.png", dpi=90)
 
 
