@@ -1,4 +1,4 @@
-"""Speed and memory of compress and decompress, against the same network run naively, in one run.
+"""Speed and memory of an autoencoder's compress and decompress, against the same network run naively, in one run.
 
     python benchmarks/speed.py [-o docs/results/speed.json]
 
@@ -91,7 +91,7 @@ def seconds_of(action: Callable[[], object]) -> float:
 def compare(model: checkpoint.Checkpoint, source: Path, folder: Path, runs: int) -> dict[str, Any]:
     """Time ours and naive in turn; medians in Mpx/s and of the ratios pair by pair."""
     ours, naive = codec.Codec(model), codec.Codec(model)
-    naive.transform = Naive(model)
+    naive.engine.transform = Naive(model)  # type: ignore[attr-defined]
     times: dict[str, list[float]] = {name: [] for name in ("encode", "naive encode", "decode", "naive decode")}
     packed, back = folder / "speed.sarc", folder / "speed.tif"
 
@@ -129,8 +129,8 @@ def shares(model: checkpoint.Checkpoint, source: Path, folder: Path) -> dict[str
     packed, back = folder / "share.sarc", folder / "share.tif"
     for direction in ("encode", "decode"):
         timed = Timed()
-        timed.wrap(coder.transform, direction, "network")
-        timed.wrap(coder.coder, direction, "entropy coding")
+        timed.wrap(coder.engine.transform, direction, "network")
+        timed.wrap(coder.engine.coder, direction, "entropy coding")
         begun = time.perf_counter()
         if direction == "encode":
             with io.open_raster(source) as raster, scene.container.Writer(packed) as writer:
@@ -166,7 +166,7 @@ def peaks(model: str, folder: Path, block: np.ndarray) -> dict[str, float]:
 def main() -> None:
     """Measure, print and optionally write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=scene.DEFAULT_MODEL)
+    parser.add_argument("--model", default="residual16", help="a checkpoint or shipped autoencoder")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()

@@ -30,7 +30,7 @@ def make_step(
     if fast:
         model = model.to(memory_format=torch.channels_last)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters())
+    optimizer = torch.optim.Adam(model.parameters(), fused=fast)
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):
