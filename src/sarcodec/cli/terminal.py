@@ -147,23 +147,31 @@ def interruptible(said: Callable[[], str]) -> Iterator[None]:
     def stop(number: int, _: object) -> None:
         raise _Interrupted(number)
 
+    with _signals_to(stop):
+        try:
+            yield
+        except _Interrupted as interrupted:
+            sys.stderr.write(f"interrupted; {said()}\n")
+            sys.stderr.flush()
+            sys.stdout.flush()
+            os._exit(128 + interrupted.number)  # a tile that a thread is coding is not waited for
+
+
+@contextmanager
+def _signals_to(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Give SIGINT and SIGTERM a handler, but for one that is ignored; only the main thread can."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in old.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, stop)
+    for number, before in old.items():
+        if before is not signal.SIG_IGN:
+            signal.signal(number, handler)
     try:
         yield
-    except _Interrupted as interrupted:
-        sys.stderr.write(f"interrupted; {said()}\n")
-        sys.stderr.flush()
-        sys.stdout.flush()
-        os._exit(128 + interrupted.number)  # a tile that a thread is coding is not waited for
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        for number, before in old.items():
+            signal.signal(number, before)
 
 
 class Stop:
@@ -196,18 +204,10 @@ def stoppable(said: str) -> Iterator[Stop]:
         stop.number = number
         signal.signal(number, signal.SIG_DFL)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in old.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, ask)
     try:
-        yield stop
+        with _signals_to(ask):
+            yield stop
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
         if stop.number:
             sys.stderr.write(f"interrupted; {said}\n")
             raise SystemExit(128 + stop.number)
