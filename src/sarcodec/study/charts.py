@@ -80,8 +80,8 @@ def styles(study: results.Study) -> dict[str, Style]:
 
 
 def _family_colour(place: int) -> int:
-    """Three colours for the main families, then those that peers have in other charts."""
-    return place if place < 3 else 4 + (place - 3) % (COLOURS - 4)
+    """Three colours for the first families, then from the last on those that peers have in other charts."""
+    return place if place < 3 else COLOURS - 1 - (place - 3) % (COLOURS - 4)
 
 
 def common_options(study: results.Study) -> tuple[str, ...]:
@@ -242,7 +242,7 @@ def convergence(study: results.Study, cells: Sequence[results.Finished]) -> str:
         for bound, count in ((bound, count) for bound in linear_bounds.NAMES for count in kept):
             if (level := study.linear.get((bound, count))) is not None:
                 axes.axhline(level, color=_INK, lw=0.9, linestyle=":")
-                axes.annotate(names.CODECS[bound], (1, level), **_AT_RIGHT)
+                axes.annotate(names.CODECS[bound], (0.01, level), **(_AT_RIGHT | {"ha": "left"}))
                 best.append(level)
         axes.set(xlabel="training step", ylabel="validation PSNR on [0, 1] (dB)")
         if best:

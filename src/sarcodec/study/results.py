@@ -110,11 +110,11 @@ class Study:
 
     @cached_property
     def main(self) -> tuple[str, ...]:
-        """Variants of the families with the most latent channels: the matrix, without what was tried at one place."""
+        """Variants of families with several latent ratios: the matrix, without what was tried at one place."""
         ratios = {(cell.family, cell.latent_ratio) for cell in self.cells}
-        channels = {family: sum(family == one for one, _ in ratios) for family in self.families}
-        most = max(channels.values(), default=0)
-        return tuple(name for name, cells in self.variants.items() if channels[cells[0].family] == most)
+        counts = {family: sum(family == one for one, _ in ratios) for family in self.families}
+        least = min(2, max(counts.values(), default=0))
+        return tuple(name for name, cells in self.variants.items() if counts[cells[0].family] >= least)
 
     @cached_property
     def main_families(self) -> tuple[str, ...]:
