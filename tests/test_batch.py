@@ -110,15 +110,27 @@ def test_command_line(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert call(*command) == 1
     out, err = capsys.readouterr()
     assert [line.split(":")[0] for line in out.splitlines()] == [
-        str(tmp_path / "new/harbour.sarc"),
-        str(tmp_path / "new/forest.sarc"),
+        str(tmp_path / "new" / name) for name in ("harbour.sarc", "forest.sarc") for _ in ("size", "quantity")
     ]
     assert err.startswith("error: ") and err.count("\n") == 1 and "cut.tif" in err
     assert call(*command, "--overwrite", "--json") == 1
     records = json.loads(capsys.readouterr().out)
     assert [record["source"] for record in records] == list(map(str, sources))
     assert [sorted(record) for record in records] == [["error", "source", "target"]] + 2 * [
-        ["bits_per_pixel", "bytes", "ratio", "source", "target"]
+        sorted(
+            [
+                "bits_per_pixel",
+                "bytes",
+                "lost_share",
+                "nodata",
+                "quantity",
+                "quantity_reason",
+                "ratio",
+                "source",
+                "target",
+                "valid_share",
+            ]
+        )
     ]
     assert all(record["bits_per_pixel"] == pytest.approx(1, rel=0.02) for record in records[1:])
     assert (

@@ -43,7 +43,7 @@ def test_quantity_from_text(unit: str, quantity: Quantity | None) -> None:
     ("sample", "quantity"),
     [
         (DN.astype(np.uint16), Quantity.DN),
-        (np.zeros((3, 3), np.uint8), Quantity.DN),
+        (np.zeros((3, 3), np.uint16), Quantity.DN),
         (DN.astype(np.int16), Quantity.DN),
         (DN.astype(np.float32), Quantity.DN),
         (DB, Quantity.DB),

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from sarcodec.container import Reader
     from sarcodec.errors import SarcodecError
     from sarcodec.metrics import Metrics, evaluate
+    from sarcodec.model_store import open_codec
     from sarcodec.normalization import Normalizer
     from sarcodec.radiometry import Quantity
-    from sarcodec.scene import compress, compress_file, decompress, decompress_file, open_codec
+    from sarcodec.scene import compress, compress_file, decompress, decompress_file
 else:
     _HOMES = {
         "Codec": "codec",
@@ -28,7 +29,7 @@ else:
         "decompress": "scene",
         "decompress_file": "scene",
         "evaluate": "metrics",
-        "open_codec": "scene",
+        "open_codec": "model_store",
     }
 
     def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ import platform
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -187,6 +187,27 @@ def check(target: Path, *, overwrite: bool) -> None:
         raise errors.InputError(f"output {target}: is a device, not a file; pass the name of a file")
     if target.exists() and not overwrite:
         raise errors.InputError(f"output {target}: exists already; pass overwrite (--overwrite) to replace it")
+
+
+def refuse_sources(target: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise InputError when a target is one of its sources, by whatever name or link, or lies in or around it."""
+    place = Path(target)
+    for source in map(Path, sources):
+        if _is_same(place, source) or _is_inside(place, source) or _is_inside(source, place):
+            raise errors.InputError(
+                f"output {target}: is the source, or holds it or lies in it, which would be lost; pass another name"
+            )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them does not exist
+        return False
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    return folder.is_dir() and folder.resolve() in path.resolve().parents
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = False) -> None:

@@ -27,6 +27,7 @@ class Request:
     quantity: radiometry.Quantity | None = None
     options: codec.Options = field(default_factory=codec.Options)
     goal: rate_control.Goal | None = None
+    nodata: float | None = None
 
     def open_codec(self) -> codec.Codec:
         """Load the model; raises as :func:`scene.open_codec`."""
@@ -124,7 +125,7 @@ def compress(
     advance: codec.Advance | None = None,
 ) -> scene.Size:
     """Compress one source as :func:`scene.compress_file` does, which says what is raised."""
-    with safe.open_source(job.source, request.polarisation) as raster:
+    with safe.open_source(job.source, request.polarisation, nodata=request.nodata) as raster:
         return scene.compress_file(
             raster,
             job.target,
@@ -132,6 +133,7 @@ def compress(
             quantity=request.quantity,
             options=request.options,
             goal=request.goal,
+            nodata=request.nodata,
             overwrite=overwrite,
             advance=advance,
         )

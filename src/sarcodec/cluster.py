@@ -180,7 +180,9 @@ class _Task:
         """Open the source; InputError says that a worker must see it."""
         with ExitStack() as stack:
             try:
-                raster = stack.enter_context(safe.open_source(self.source, self.request.polarisation))
+                raster = stack.enter_context(
+                    safe.open_source(self.source, self.request.polarisation, nodata=self.request.nodata)
+                )
             except (errors.SarcodecError, OSError) as cause:
                 raise errors.InputError(
                     f"source: {_here()} cannot open {self.source} ({_line(cause)}); all workers must see it under "
@@ -254,7 +256,7 @@ def _code_row(task: _Task, layout: codec.Layout, plan: codec.Plan, place: tuple[
     """Code a row of the grid of a band; runs on a worker."""
     model = task.open_codec()
     with task.open_source() as raster:
-        found = raster.info.count, raster.info.height, raster.info.width, raster.info.dtype
+        found = raster.info.count, raster.info.height, raster.info.width, raster.info.working_dtype
         if found != (layout.count, layout.height, layout.width, layout.dtype):
             raise errors.InputError(f"source: {_here()} sees another raster under {task.source}; pass a shared path")
         return list(model.coded_tiles(raster, layout, plan, place))

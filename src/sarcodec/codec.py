@@ -1,7 +1,7 @@
 """The codec: pixels to a ``.sarc`` file and back, window by window.
 
-:func:`compress` and :func:`decompress` mirror each other. They know arrays and anything that reads and writes
-windows (:class:`Source`, :class:`Sink`), not rasters; :mod:`sarcodec.scene` brings the rasters.
+:meth:`Codec.compress` and :meth:`Codec.decompress` mirror each other. They know arrays and anything that reads and
+writes windows (:mod:`sarcodec.layout`), not rasters; :mod:`sarcodec.scene` brings the rasters.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent import futures
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,11 @@ from sarcodec import (
     restoring,
     threads,
     tiling,
+    validity,
 )
+from sarcodec.layout import Layout as Layout
+from sarcodec.layout import Sink as Sink
+from sarcodec.layout import Source as Source
 
 DEFAULT_STEP = 1792
 """Step index of the lapped codec when none is asked for: 2 dB, an error of some 0.7 dB."""
@@ -48,45 +52,6 @@ Advance = Callable[[int], None]
 """Is told of pixels as they are done; a negative number takes back what was told, where work begins anew."""
 
 
-class Source(Protocol):
-    """Where pixels come from."""
-
-    def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
-        """Read a window of a band (0-based)."""
-        ...
-
-    def sample(self, band: int) -> npt.NDArray[Any]:
-        """Read a thinned copy of a band, any shape."""
-        ...
-
-
-class Sink(Protocol):
-    """Where pixels go."""
-
-    def write(self, band: int, window: tiling.Window, pixels: npt.NDArray[Any]) -> None:
-        """Write a window of a band (0-based)."""
-        ...
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What is known of a source besides its pixels; ``record`` is the full description for the header.
-
-    Where the source is a product, ``files`` yields path and bytes of those of its files that are kept as they are.
-    """
-
-    count: int
-    height: int
-    width: int
-    dtype: str
-    nodata: float | None
-    quantity: radiometry.Quantity
-    polarisations: tuple[str, ...]
-    record: dict[str, Any]
-    product: product.Product | None = None
-    files: Callable[[], Iterable[tuple[str, bytes]]] = tuple
-
-
 @dataclass(frozen=True)
 class Options:
     """How to compress.
@@ -95,12 +60,15 @@ class Options:
     default 1, or :data:`DEFAULT_STEP`. ``tile`` is the side of a tile in pixels. ``speckle`` says whether to keep a
     record of lost speckle, by default where much is lost. ``effort`` is how often the lapped codec searches for its
     symbols, 1 to 4: a second time makes files about half a per cent smaller, and takes half as long again.
+    ``accept_loss`` compresses also where many valid pixels are what the quantity cannot hold: see
+    :mod:`sarcodec.validity`.
     """
 
     step: int | None = None
     tile: int = 1024
     speckle: bool | None = None
     effort: int = 1
+    accept_loss: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,20 +81,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class CodedTile:
-    """A tile's entries, those that it has, how many of its pixels are valid, and how many of these were clipped."""
+    """A tile's entries, those that it has, the count of its pixels, and how many of the valid ones were clipped."""
 
     band: int
     tile: tiling.Tile
     mask: bytes | None
     entry: bytes | None
     clipped: int
-    valid: int
+    tally: validity.Tally
 
     @property
     def pixels(self) -> int:
         """Pixels of the tile."""
-        height, width = self.tile.core.shape
-        return height * width
+        return self.tally.pixels
 
     def write(self, writer: container.Writer) -> None:
         """Add the entries to a file."""
@@ -170,28 +137,36 @@ class Codec:
         writer: container.Writer,
         options: Options,
         advance: Advance | None = None,
-    ) -> None:
+    ) -> validity.Tally:
         """Code every band of ``source`` into ``writer``, tile by tile, and finish the file.
 
         Memory is bounded by the tile, not the image. ``advance`` is called with the number of pixels of every tile
-        once it is coded. Raises InputError for options the model cannot do.
+        once it is coded. Returns the count of all pixels.
+
+        Raises InputError for options the model cannot do, or where too many valid pixels are what the quantity
+        cannot hold.
         """
         plan = self.plan(source, layout, options)
         for path, data in layout.files():
             writer.add(product.entry_name(path), data, deflate=True)
-        clipped, valid = [0] * layout.count, [0] * layout.count
+        clipped, tallies = [0] * layout.count, [validity.Tally()] * layout.count
+        pixels, accept = layout.count * layout.height * layout.width, options.accept_loss
         with closing(self.coded_tiles(source, layout, plan)) as tiles:
             for coded in tiles:
                 coded.write(writer)
                 clipped[coded.band] += coded.clipped
-                valid[coded.band] += coded.valid
+                tallies[coded.band] += coded.tally
+                validity.check(sum(tallies, validity.Tally()), layout.quantity, accept=accept, pixels=pixels)
                 if advance:
                     advance(coded.pixels)
+        tally = sum(tallies, validity.Tally())
+        validity.check(tally, layout.quantity, accept=accept)
         bands = (
-            replace(band, clipped=round(out / max(count, 1), 6))
-            for band, out, count in zip(plan.bands, clipped, valid, strict=True)
+            replace(band, clipped=round(out / max(counted.valid, 1), 6))
+            for band, out, counted in zip(plan.bands, clipped, tallies, strict=True)
         )
         writer.finish(self._header(layout, plan.options, tuple(bands)))
+        return tally
 
     def plan(self, source: Source, layout: Layout, options: Options) -> Plan:
         """Decide what all tiles share; InputError for options the model cannot do, or a raster that no file holds."""
@@ -256,10 +231,11 @@ class Codec:
         inside = tile.core.inside(tile.outer)
         codes = radiometry.classify(pixels, layout.quantity, layout.nodata)
         core = codes[inside]
+        tally = validity.count(pixels[inside], core, layout.quantity)
         mask = masks.pack_mask(core) if core.any() else None
         near = tile.core.grow(self.engine.reach, layout.height, layout.width)
         if codes[near.inside(tile.outer)].all():
-            return CodedTile(band, tile, mask, None, 0, 0)
+            return CodedTile(band, tile, mask, None, 0, tally)
         db = radiometry.to_db(pixels, layout.quantity)
         db = self.engine.fill(db, codes == radiometry.Fill.VALID, record)
         encoded = self.engine.encode(db, inside, record, options.step or 1, options.effort)
@@ -270,7 +246,7 @@ class Codec:
             lost = rendering.measure(inner, encoded.preview(), valid, **place).to_bytes() if valid.any() else b""
         entry = container.join_tile(encoded.data, lost)
         outside = self.engine.outside(inner[valid], record)
-        return CodedTile(band, tile, mask, entry, outside, int(np.count_nonzero(valid)))
+        return CodedTile(band, tile, mask, entry, outside, tally)
 
     def decompress(
         self,

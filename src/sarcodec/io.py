@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,149 +21,37 @@ import rasterio.shutil
 import rasterio.windows
 from rasterio._err import CPLE_BaseError
 from rasterio.dtypes import in_dtype_range
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, MaskFlags
 
-from sarcodec import atomic, errors, tiling, virtual
+from sarcodec import atomic, errors, packing, tiling, virtual
+from sarcodec.raster_info import POLARISATIONS as POLARISATIONS
+from sarcodec.raster_info import RasterInfo as RasterInfo
+from sarcodec.raster_info import polarisation_from_text as polarisation_from_text
 
-POLARISATIONS = ("VV", "VH", "HH", "HV")
 SAMPLE_SIDE = 1024
 """Rows and columns of the thinned sample that detection looks at."""
 
 CACHE_BYTES = 64 << 20
 """GDAL's block cache while a raster is open; its default is a share of the machine's memory."""
 
-Item = TypeVar("Item")
-
-_REAL_DTYPE = re.compile(r"[<>=|]?(u?int(8|16|32|64)|float(16|32|64|128)|[iuf](1|2|4|8|16))")
-
-
-@dataclass(frozen=True)
-class RasterInfo:
-    """What describes a raster besides its pixels; goes into a ``.sarc`` header and comes back out of it.
-
-    ``crs`` is WKT or an authority code, ``transform`` the six affine coefficients (a, b, c, d, e, f) or None,
-    ``gcps`` rows of (row, col, x, y, z, id, info). ``nodata`` may be NaN.
-    """
-
-    count: int
-    height: int
-    width: int
-    dtype: str
-    nodata: float | None = None
-    crs: str | None = None
-    transform: tuple[float, ...] | None = None
-    gcps: tuple[tuple[float | str, ...], ...] = ()
-    gcp_crs: str | None = None
-    descriptions: tuple[str | None, ...] = ()
-    units: tuple[str | None, ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
-    band_tags: tuple[Mapping[str, str], ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, without the entries that say nothing; NaN becomes the text ``"nan"``."""
-        record = {key: value for key, value in asdict(self).items() if value not in (None, (), {})}
-        if self.nodata is not None and not math.isfinite(self.nodata):
-            record["nodata"] = str(self.nodata)
-        for key in ("descriptions", "units"):
-            if not any(record.get(key, ())):
-                record.pop(key, None)
-        if not any(self.band_tags):
-            record.pop("band_tags", None)
-        return record
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> RasterInfo:
-        """Inverse of :meth:`to_dict`; raises FormatError for anything else."""
-        try:
-            values = dict(record)
-            if "nodata" in values:
-                values["nodata"] = float(values["nodata"])
-            for key in ("transform", "descriptions", "units", "band_tags"):
-                if key in values:
-                    values[key] = tuple(values[key])
-            values["gcps"] = tuple(tuple(row) for row in values.get("gcps", ()))
-            info = cls(**values)
-            if not _REAL_DTYPE.fullmatch(info.dtype):
-                raise ValueError(f"dtype {info.dtype!r}")
-            if any(type(n) is not int or n < 1 for n in (info.count, info.height, info.width)):
-                raise ValueError(f"{info.count} bands of {info.height}×{info.width} pixels")
-            if len(info.transform or range(6)) != 6 or any(len(row) != 7 for row in info.gcps):
-                raise ValueError("transform or ground control points out of shape")
-            for crs in filter(None, (info.crs, info.gcp_crs)):
-                rasterio.crs.CRS.from_user_input(crs)
-            return info
-        except (TypeError, ValueError, KeyError, OverflowError) as cause:
-            raise errors.FormatError(f"raster: not a valid raster description ({cause})") from cause
-
-    def polarisation(self, band: int) -> str:
-        """Polarisation of a band (0-based): from its description, or the file's own name in the tags; else ``""``."""
-        text = self.descriptions[band] if band < len(self.descriptions) else None
-        tag = self.band_tags[band].get("POLARISATION", "") if band < len(self.band_tags) else ""
-        return polarisation_from_text(f"{text or ''} {tag}")
-
-    def find_band(self, name: str) -> int:
-        """Find the band (0-based) of a polarisation or description; InputError lists what there is."""
-        said = [self.descriptions[band] if band < len(self.descriptions) else None for band in range(self.count)]
-        known = [(text or "", self.polarisation(band)) for band, text in enumerate(said)]
-        found = [band for band, names in enumerate(known) if name.upper() in map(str.upper, names) and name]
-        if len(found) != 1:
-            there = ", ".join(text or p or f"band {band} without a name" for band, (text, p) in enumerate(known, 1))
-            fault = f"{len(found)} bands are called so" if found else "there is no such band"
-            raise errors.InputError(f"polarisation: got {name!r}, but {fault}; the file has {there}")
-        return found[0]
-
-    def cropped(self, window: tiling.Window, bands: Sequence[int]) -> RasterInfo:
-        """Describe a window of some bands (0-based) as a raster of its own."""
-        window.check(self.height, self.width)
-        transform = self.transform
-        if transform is not None:
-            a, b, c, d, e, f = transform
-            c, f = c + a * window.left + b * window.top, f + d * window.left + e * window.top
-            transform = (a, b, c, d, e, f)
-        height, width = window.shape
-        gcps = tuple((float(row) - window.top, float(col) - window.left, *rest) for row, col, *rest in self.gcps)
-        return replace(
-            self,
-            count=len(bands),
-            height=height,
-            width=width,
-            transform=transform,
-            gcps=gcps,
-            descriptions=_picked(self.descriptions, bands),
-            units=_picked(self.units, bands),
-            band_tags=_picked(self.band_tags, bands),
-        )
-
-    def unit_text(self) -> str:
-        """Return all that the file says of its units, for :func:`radiometry.detect_quantity`."""
-        named = [value for key, value in self.tags.items() if key.upper() in ("UNITS", "UNIT", "SARCODEC_QUANTITY")]
-        return " ".join([*named, *(unit for unit in self.units if unit)])
-
-
-def _picked(values: tuple[Item, ...], bands: Sequence[int]) -> tuple[Item, ...]:
-    return tuple(values[band] for band in bands if band < len(values))
-
-
-def polarisation_from_text(text: str) -> str:
-    """Find VV, VH, HH or HV as a word of its own; ``""`` when there is none or more than one."""
-    words = set(re.split(r"[^A-Z]+", text.upper()))
-    found = [p for p in POLARISATIONS if p in words]
-    return found[0] if len(found) == 1 else ""
-
 
 class RasterReader:
     """An open raster: :attr:`info`, :meth:`read` of windows and a thinned :meth:`sample`.
 
-    Made by :func:`open_raster`. :attr:`name` is fit to be shown: :func:`virtual.public`.
+    Made by :func:`open_raster`. :attr:`name` is fit to be shown: :func:`virtual.public`. :attr:`places` are the files
+    that the raster is made of; :attr:`picture` says what kind of picture it is where it plainly is one.
     """
 
-    def __init__(self, dataset: rasterio.DatasetReader) -> None:
+    def __init__(self, dataset: rasterio.DatasetReader, nodata: float | None = None) -> None:
         self._dataset = dataset
         self.name = virtual.public(dataset.name)
-        self.info = _describe(dataset)
+        self.info = _with_nodata(_describe(dataset), nodata, self.name)
+        self.places = tuple(map(str, dataset.files))
+        self.picture = _picture(dataset)
+        self._packings = tuple(packing.Packing.of(asdict(self.info), band) for band in range(self.info.count))
 
     def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
-        """Read a window of a band (0-based) in the dtype of the file; FormatError when the file is damaged."""
+        """Read a window of a band (0-based) in the working dtype; FormatError when the file is damaged."""
         area = rasterio.windows.Window(window.left, window.top, window.shape[1], window.shape[0])
         return self._read(band, window=area)
 
@@ -174,23 +61,55 @@ class RasterReader:
         return self._read(band, out_shape=shape)
 
     def _read(self, band: int, **how: Any) -> npt.NDArray[Any]:
+        packed = self._packings[band]
         try:
             pixels: npt.NDArray[Any] = self._dataset.read(band + 1, **how)
+            if packed is None:
+                return pixels
+            valid = self._dataset.read_masks(band + 1, **how) != 0 if self.info.mask else None
         except rasterio.errors.RasterioError as cause:
             raise _fault(self._dataset.name, "cannot be read, it is damaged or truncated", cause) from None
-        return pixels
+        return packed.unpack(pixels, valid)
+
+
+def _with_nodata(info: RasterInfo, nodata: float | None, name: str) -> RasterInfo:
+    """Give a raster the nodata value that the user names, unless it declares another one."""
+    if nodata is None:
+        return info
+    if info.nodata is not None and not math.isnan(info.nodata) and info.nodata != nodata:
+        raise errors.InputError(
+            f"nodata: got {nodata:g}, but {name} declares {info.nodata:g}; leave it out, or change the file's "
+            "(gdal_edit.py -a_nodata)"
+        )
+    return replace(info, nodata=nodata)
+
+
+def _picture(dataset: rasterio.DatasetReader) -> str | None:
+    """Say what kind of picture a raster is, by its colours or its driver; None for one that may be backscatter."""
+    colours = set(dataset.colorinterp)
+    if {ColorInterp.red, ColorInterp.green, ColorInterp.blue} <= colours:
+        return "a colour picture (red, green, blue)"
+    if ColorInterp.palette in colours:
+        return "a picture with a palette"
+    if dataset.driver in ("JPEG", "GIF", "WEBP", "BMP"):
+        return f"a {dataset.driver} picture"
+    return None
 
 
 @contextmanager
-def open_raster(path: str | os.PathLike[str]) -> Iterator[RasterReader]:
+def open_raster(path: str | os.PathLike[str], *, nodata: float | None = None) -> Iterator[RasterReader]:
     """Open a raster that GDAL can read: a local file, a URL (``https://…``, ``s3://…``) or a virtual file system's.
 
+    ``nodata`` is the value of pixels that hold nothing where the file does not declare it. A mask, an alpha band,
+    scales and offsets are honoured: see :mod:`sarcodec.packing`.
     Credentials in a URL appear in no error; see :mod:`sarcodec.virtual`.
 
     Raises
     ------
     FormatError
         When there is no such file, it is no raster, or its pixels are not real numbers.
+    InputError
+        When ``nodata`` contradicts the file.
     """
     try:
         dataset = _open(path)
@@ -203,7 +122,7 @@ def open_raster(path: str | os.PathLike[str]) -> Iterator[RasterReader]:
                 f"raster {virtual.public(path)}: got bands of {', '.join(dataset.dtypes)}; "
                 "all bands must share one real dtype (detect complex data first)"
             )
-        yield RasterReader(dataset)
+        yield RasterReader(dataset, nodata)
 
 
 def _fault(place: str | os.PathLike[str], what: str, cause: Exception) -> errors.FormatError:
@@ -212,15 +131,24 @@ def _fault(place: str | os.PathLike[str], what: str, cause: Exception) -> errors
 
 
 class RasterWriter:
-    """A GeoTIFF being written; made by :func:`create_raster`."""
+    """A GeoTIFF being written; made by :func:`create_raster`. Pixels are given in the working dtype of ``info``."""
 
-    def __init__(self, dataset: rasterio.io.DatasetWriter) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: rasterio.io.DatasetWriter, info: RasterInfo) -> None:
+        self._dataset, self._mask, self._count = dataset, info.mask, info.count
+        self._packings = tuple(packing.Packing.of(asdict(info), band) for band in range(info.count))
 
     def write(self, band: int, window: tiling.Window, pixels: npt.NDArray[Any]) -> None:
-        """Write a window of a band (0-based)."""
+        """Write a window of a band (0-based), and with the first band the mask, where there is one."""
         area = rasterio.windows.Window(window.left, window.top, window.shape[1], window.shape[0])
-        self._dataset.write(pixels, band + 1, window=area)
+        packed = self._packings[band]
+        if packed is not None and band == 0 and self._mask is not None:
+            there = np.isfinite(pixels)
+            if self._mask == "mask":
+                self._dataset.write_mask(there, window=area)
+            else:
+                full = np.iinfo(packed.dtype).max if np.dtype(packed.dtype).kind in "ui" else 255
+                self._dataset.write(np.where(there, full, 0).astype(packed.dtype), self._count + 1, window=area)
+        self._dataset.write(pixels if packed is None else packed.pack(pixels), band + 1, window=area)
 
 
 @contextmanager
@@ -240,8 +168,9 @@ def create_raster(
     with atomic.output(path, overwrite=overwrite) as temporary:
         plain = temporary if overviews is None else temporary.with_suffix(".plain.tif")
         try:
-            with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), _create(plain, info) as dataset:
-                yield RasterWriter(dataset)
+            settings = {"GDAL_CACHEMAX": CACHE_BYTES, "GDAL_TIFF_INTERNAL_MASK": True}
+            with rasterio.Env(**settings), _create(plain, info) as dataset:
+                yield RasterWriter(dataset, info)
             _check_written(plain)
             if overviews is not None:
                 _optimise(plain, temporary, overviews)
@@ -256,7 +185,7 @@ def create_raster(
 def _create(path: Path, info: RasterInfo) -> rasterio.io.DatasetWriter:
     profile: dict[str, Any] = {
         "driver": "GTiff",
-        "count": info.count,
+        "count": info.count + (info.mask == "alpha"),
         "height": info.height,
         "width": info.width,
         "dtype": info.dtype,
@@ -305,8 +234,12 @@ def _describe(dataset: rasterio.DatasetReader) -> RasterInfo:
     gcps = [] if dataset.crs else gcps
     has_transform = bool(dataset.crs) or dataset.transform != rasterio.Affine.identity()
     tags = {k: v for k, v in dataset.tags().items() if k != "AREA_OR_POINT" or v != "Area"}
+    mask = _mask_of(dataset)
+    count = dataset.count - (mask == "alpha")
+    scales, offsets = tuple(dataset.scales[:count]), tuple(dataset.offsets[:count])
+    packed = set(scales) != {1.0} or set(offsets) != {0.0}
     return RasterInfo(
-        count=dataset.count,
+        count=count,
         height=dataset.height,
         width=dataset.width,
         dtype=dataset.dtypes[0],
@@ -315,11 +248,22 @@ def _describe(dataset: rasterio.DatasetReader) -> RasterInfo:
         transform=tuple(dataset.transform)[:6] if has_transform else None,
         gcps=tuple((p.row, p.col, p.x, p.y, p.z or 0.0, p.id or "", p.info or "") for p in gcps),
         gcp_crs=_crs_text(gcp_crs) if gcps else None,
-        descriptions=tuple(dataset.descriptions),
-        units=tuple(dataset.units),
+        descriptions=tuple(dataset.descriptions[:count]),
+        units=tuple(dataset.units[:count]),
         tags=tags,
-        band_tags=tuple(dataset.tags(band) for band in dataset.indexes),
+        band_tags=tuple(dataset.tags(band) for band in dataset.indexes[:count]),
+        scales=scales if packed else (),
+        offsets=offsets if packed else (),
+        mask=mask,
     )
+
+
+def _mask_of(dataset: rasterio.DatasetReader) -> str | None:
+    """Say what takes pixels out besides nodata: a mask of the whole raster, or an alpha band, which is the last."""
+    flags = set(dataset.mask_flag_enums[0])
+    if MaskFlags.alpha in flags and dataset.count > 1 and dataset.colorinterp[-1] == ColorInterp.alpha:
+        return "alpha"
+    return "mask" if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags else None
 
 
 def _crs_text(crs: rasterio.crs.CRS | None) -> str | None:
@@ -339,7 +283,11 @@ def _annotate(dataset: rasterio.io.DatasetWriter, info: RasterInfo) -> None:
         crs = rasterio.crs.CRS.from_user_input(info.gcp_crs) if info.gcp_crs else rasterio.crs.CRS()
         dataset.gcps = (points, crs)
     dataset.update_tags(**info.tags)
-    dataset.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (info.count - 1)
+    alpha = [ColorInterp.alpha] * (info.mask == "alpha")
+    dataset.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (info.count - 1) + alpha
+    if info.scales or info.offsets:
+        dataset.scales = (*info.scales, *[1.0] * len(alpha))
+        dataset.offsets = (*info.offsets, *[0.0] * len(alpha))
     for band in range(info.count):
         if band < len(info.descriptions) and info.descriptions[band]:
             dataset.set_band_description(band + 1, info.descriptions[band])

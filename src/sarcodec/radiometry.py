@@ -77,7 +77,12 @@ def quantity_from_text(text: str) -> Quantity | None:
 
 
 def detect_quantity(sample: npt.NDArray[Any], nodata: float | None = None, unit: str = "") -> Quantity:
-    """Tell the quantity of a raster from its unit tag, dtype and range, in that order.
+    """Tell the quantity of a raster: :func:`decide_quantity` without the reason."""
+    return decide_quantity(sample, nodata, unit)[0]
+
+
+def decide_quantity(sample: npt.NDArray[Any], nodata: float | None = None, unit: str = "") -> tuple[Quantity, str]:
+    """Tell the quantity of a raster from its unit tag, dtype and range, in that order, and by which of them.
 
     Parameters
     ----------
@@ -90,19 +95,24 @@ def detect_quantity(sample: npt.NDArray[Any], nodata: float | None = None, unit:
 
     Returns
     -------
-    Quantity
+    Quantity, str
+        The quantity and what it was told by, in a few words.
 
     Raises
     ------
     AmbiguousQuantity
-        When the sample could be more than one quantity; the message says what to pass.
+        When the sample could be more than one quantity, or is of bytes; the message says what to pass.
     """
     named = quantity_from_text(unit)
     if named is not None:
-        return named
+        return named, f"unit {unit!r}"
     values = np.asarray(sample)
+    if values.dtype.kind in "ui" and values.dtype.itemsize == 1:
+        raise errors.AmbiguousQuantity(
+            f"quantity: {values.dtype} pixels are rather a picture or a mask than backscatter; {_PASS_QUANTITY}"
+        )
     if values.dtype.kind == "u":
-        return Quantity.DN
+        return Quantity.DN, f"dtype {values.dtype}"
     values = values[np.isfinite(values)]
     if nodata is not None:
         values = values[values != nodata]
@@ -114,14 +124,14 @@ def detect_quantity(sample: npt.NDArray[Any], nodata: float | None = None, unit:
     what += f" from {low:.4g} to {high:.4g}"
     if values.dtype.kind == "i":
         if low > 0:
-            return Quantity.DN
+            return Quantity.DN, what
         raise errors.AmbiguousQuantity(f"quantity: signed {what} are no amplitudes; {_PASS_QUANTITY}")
     if low >= -120 and high <= 60 and np.mean(values < 0) > 0.5:
-        return Quantity.DB
+        return Quantity.DB, what
     if low > 0 and np.all(values == np.round(values)) and median > 5:
-        return Quantity.DN
+        return Quantity.DN, what
     if 0 < median < 2 and first > -0.05 and np.mean(values < 0) < 0.1:  # noise subtraction leaves a few below zero
-        return Quantity.INTENSITY
+        return Quantity.INTENSITY, what
     raise errors.AmbiguousQuantity(f"quantity: {what} (median {median:.4g}) fit more than one; {_PASS_QUANTITY}")
 
 

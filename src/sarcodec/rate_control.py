@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import codec, container, engines, errors, radiometry, tiling
+from sarcodec import codec, container, engines, errors, radiometry, tiling, validity
 
 QUALITIES = 1, 100
 RATE_TOLERANCE = 0.02
@@ -96,10 +96,11 @@ def compress(
     options: codec.Options,
     goal: Goal,
     advance: codec.Advance | None = None,
-) -> None:
+) -> validity.Tally:
     """Compress a source to ``target`` so that it meets a goal; ``target`` may be rewritten several times.
 
     ``advance`` is told of the pixels of every pass over the image: one for a file, one for measuring its error.
+    Returns the count of all pixels.
 
     Raises
     ------
@@ -110,7 +111,7 @@ def compress(
     trial = _Trial(source, layout, target, advance)
     if goal.kind is Kind.MAX_ERROR:
         _bounded(model, trial, options, goal.value)
-        return
+        return trial.tally
     if not isinstance(model.engine, engines.LappedEngine):
         raise errors.InputError(
             f"{goal.kind.value}: {model.engine.architecture} has a few fixed steps and cannot aim; leave --model "
@@ -128,13 +129,14 @@ def compress(
     tolerance = math.log1p(RATE_TOLERANCE) if by_rate else PSNR_TOLERANCE_DB
     step, reached = find_step(measure, wanted, tolerance)
     if not by_rate and reached > wanted + tolerance and measure(engines.MAX_STEP) > wanted:
-        return  # even the coarsest step is better than asked, as on an image without detail
+        return trial.tally  # even the coarsest step is better than asked, as on an image without detail
     if abs(reached - wanted) > tolerance:
         shown = f"{math.exp(reached):.4g}" if by_rate else f"{reached:.2f} dB"
         raise errors.InputError(
             f"{goal.kind.value}: {goal.value:.4g} is out of reach for this image; the nearest is {shown} "
             f"(step index {step})"
         )
+    return trial.tally
 
 
 PEAK_PSNR = 200.0
@@ -209,12 +211,13 @@ class _Trial:
     ) -> None:
         self.source, self.layout, self.target = source, layout, target
         self._advance, self._told = advance, 0
+        self.tally = validity.Tally()
 
     def write(self, model: codec.Codec, options: codec.Options) -> None:
         """Compress the source."""
         self._tell(-self._told)
         with container.Writer(self.target) as writer:
-            model.compress(self.source, self.layout, writer, options, self._tell)
+            self.tally = model.compress(self.source, self.layout, writer, options, self._tell)
 
     def errors(self, model: codec.Codec) -> tuple[float, float]:
         """Root mean square and largest error in dB of the file over all valid pixels of all bands."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import container, engines, errors, radiometry, rendering, stored_tiles, tiling
+from sarcodec import container, engines, errors, packing, radiometry, rendering, stored_tiles, tiling
 
 CONVERT_PIXELS = 1 << 20
 """Most pixels converted from dB at once; the conversion works in float64."""
@@ -25,6 +25,8 @@ def strips(
     reader: container.Reader, band: int, engine: engines.Engine, window: tiling.Window, *, speckle: bool
 ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """Restore a window of a band: yields the first row of a strip, and its pixels in the source's dtype.
+
+    Of a packed raster (see :mod:`sarcodec.packing`) they are what it stands for, float32, as its integers can say it.
 
     Memory is bounded by a row of the tiles that the window touches.
 
@@ -45,13 +47,16 @@ def strips(
     """
     raster = reader.header.raster
     quantity = radiometry.Quantity.parse(reader.header.quantity)
-    nodata = float(raster["nodata"]) if "nodata" in raster else None
+    dtype, nodata = packing.working(raster)
+    packed = packing.Packing.of(raster, band)
     mask_rows = stored_tiles.MaskRows(reader, band, window)
     for top, db in _decoded(reader, band, engine, window, speckle):
         rows = max(CONVERT_PIXELS // db.shape[1], 1)
         for first in range(0, len(db), rows):
             part = db[first : first + rows]
-            pixels = radiometry.from_db(part, quantity, raster["dtype"], nodata)
+            pixels = radiometry.from_db(part, quantity, dtype, nodata)
+            if packed is not None:
+                pixels = packed.snap(pixels)
             codes = mask_rows.rows(top + first, top + first + len(part))
             for code in np.unique(codes[codes != radiometry.Fill.VALID]):
                 pixels[codes == code] = radiometry.fill_value(int(code), pixels.dtype, nodata)

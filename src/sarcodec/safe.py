@@ -1,9 +1,8 @@
 """Sentinel-1 products in SAFE: a folder or zip file as one raster, and back to a folder or zip file.
 
 What stands where in a product: Sentinel-1 Product Specification S1-RS-MDA-52-7441. The manifest lists the files by
-kind; a measurement, its annotation, ``calibration-…`` and ``noise-…`` share the stem of their names. Pixels are read
-and written by GDAL; of the XML only what it leaves out is parsed: which files are measurements, and the annotated
-polarisation and size.
+kind; a measurement, its annotation, ``calibration-…`` and ``noise-…`` share the stem of their names. GDAL reads and
+writes pixels; of the XML only what it leaves out is parsed: what the measurements are, their polarisation and size.
 """
 
 from __future__ import annotations
@@ -196,6 +195,7 @@ class ProductReader:
     def __init__(self, files: Files, found: list[Band], rasters: list[io.RasterReader]) -> None:
         self._files, self._rasters = files, rasters
         self.name = str(files.place)
+        self.places = (self.name,)
         infos = [raster.info for raster in rasters]
         declared = {info.nodata for info in infos}
         self.info = replace(
@@ -309,9 +309,9 @@ def open_product(place: str | os.PathLike[str], polarisation: str | None = None)
 
 
 def open_source(
-    place: str | os.PathLike[str], polarisation: str | None = None
+    place: str | os.PathLike[str], polarisation: str | None = None, *, nodata: float | None = None
 ) -> AbstractContextManager[io.RasterReader | ProductReader]:
-    """Open a product, or else any raster that GDAL reads.
+    """Open a product, or else any raster that GDAL reads, which may have an undeclared ``nodata`` value.
 
     Raises InputError for one polarisation of a raster, or a product that is no local file.
     """
@@ -323,7 +323,7 @@ def open_source(
             f"polarisation: got {polarisation}; of {virtual.public(place)} none is taken, for it is no SAFE folder "
             "or zip file"
         )
-    return io.open_raster(place)
+    return io.open_raster(place, nodata=nodata)
 
 
 def is_product_target(target: str | os.PathLike[str]) -> bool:

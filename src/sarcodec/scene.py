@@ -7,32 +7,55 @@ import os
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from sarcodec import (
+    asking,
     atomic,
-    checkpoint,
     codec,
     container,
-    engines,
     errors,
     io,
-    lapped_model,
+    packing,
     radiometry,
     rate_control,
     safe,
     tiling,
+    validity,
     virtual,
 )
+from sarcodec.model_store import DEFAULT_MODEL as DEFAULT_MODEL
+from sarcodec.model_store import bounded_engine as bounded_engine
+from sarcodec.model_store import codec_for as codec_for
+from sarcodec.model_store import load_model as load_model
+from sarcodec.model_store import open_codec as open_codec
+from sarcodec.model_store import shipped_models as shipped_models
 from sarcodec.output import Output
 
-DEFAULT_MODEL = "lapped64"
-MODEL_SUFFIX = ".ckpt"
+
+@dataclass(frozen=True)
+class Decision:
+    """What a source was taken for: its quantity and why, its nodata value, and the count of its pixels."""
+
+    quantity: radiometry.Quantity
+    reason: str
+    nodata: float | None
+    tally: validity.Tally
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        name = {"db": "dB", "dn": "amplitude DN"}.get(self.quantity.value, self.quantity.value)
+        nodata = "none" if self.nodata is None else f"{self.nodata:g}".replace("nan", "NaN")
+        return f"quantity: {name} ({self.reason}), valid {100 * self.tally.valid_share:.4g} %, nodata {nodata}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        shares = {"valid_share": self.tally.valid_share, "lost_share": self.tally.lost_share}
+        return {"quantity": self.quantity.value, "quantity_reason": self.reason, "nodata": self.nodata, **shares}
 
 
 @dataclass(frozen=True)
@@ -43,6 +66,7 @@ class Size:
     bands: int
     height: int
     width: int
+    decision: Decision | None = None
 
     @property
     def bits_per_pixel(self) -> float:
@@ -55,102 +79,41 @@ class Size:
         return 16 / self.bits_per_pixel
 
 
-def shipped_models() -> dict[str, Path]:
-    """Checkpoints that come with the package, by name."""
-    folder = Path(str(resources.files("sarcodec.weights")))
-    return {path.stem: path for path in sorted(folder.glob(f"*{MODEL_SUFFIX}"))}
-
-
-def load_model(
-    model: str | os.PathLike[str] | None = None,
-) -> checkpoint.Checkpoint | lapped_model.LappedModel:
-    """Load a model by path, or a shipped one by name; the default model when none is named."""
-    name = DEFAULT_MODEL if model is None else os.fspath(model)
-    path = Path(name)
-    shipped = shipped_models()
-    if not path.exists() and name in shipped:
-        path = shipped[name]
-    if not path.exists():
-        raise errors.InputError(
-            f"model: {name!r} is neither a checkpoint file nor a shipped model ({', '.join(shipped) or 'none'})"
-        )
-    return lapped_model.load(path) if lapped_model.is_lapped(path) else checkpoint.load(path)
-
-
-def open_codec(
-    model: str | os.PathLike[str] | None = None, *, device: str = "cpu", precision: str = "auto"
-) -> codec.Codec:
-    """Return a codec for a model named as in :func:`load_model`."""
-    return codec.Codec(load_model(model), device=device, precision=precision)
-
-
-def codec_for(
-    reader: container.Reader,
-    model: str | os.PathLike[str] | codec.Codec | None = None,
-    *,
-    device: str = "cpu",
-    precision: str = "auto",
-) -> codec.Codec:
-    """Return the codec that made a file: the given model, else the shipped one of its identity.
-
-    Raises
-    ------
-    ModelMissing
-        When the model that made the file is not installed, or the given one did not make it.
-    """
-    header = reader.header
-    if header.architecture == engines.BoundedEngine.architecture and header.max_error_db is not None:
-        found = codec.Codec(bounded_engine(header.max_error_db))
-        found.check(reader)
-        return found
-    if isinstance(model, codec.Codec):
-        model.check(reader)
-        return model
-    if model is not None:
-        chosen = load_model(model)
-    elif (shipped := _shipped_with(header.model)) is not None:
-        chosen = shipped
-    else:
-        raise errors.ModelMissing(
-            f"{reader.name}: was made by model {reader.header.model} ({reader.header.architecture}), which is not "
-            "installed here; pass its checkpoint (--model) or install the version of sarcodec that ships it"
-        )
-    found = codec.Codec(chosen, device=device, precision=precision)
-    found.check(reader)
-    return found
-
-
-def _shipped_with(identity: str) -> checkpoint.Checkpoint | lapped_model.LappedModel | None:
-    """Return the shipped model of an identity, reading no more of them than it takes."""
-    return next((m for m in map(load_model, shipped_models().values()) if m.identity == identity), None)
-
-
-def bounded_engine(max_error_db: float) -> engines.BoundedEngine:
-    """Return the engine of a file's guaranteed error; FormatError where none has such."""
-    try:
-        return engines.BoundedEngine(max_error_db)
-    except errors.InputError as cause:
-        raise errors.FormatError(f"header: {cause}") from cause
-
-
 def layout_of(
-    source: codec.Source, info: io.RasterInfo, quantity: radiometry.Quantity | None, file_name: str = ""
+    source: codec.Source,
+    info: io.RasterInfo,
+    quantity: radiometry.Quantity | None,
+    file_name: str = "",
+    *,
+    accept_loss: bool = False,
 ) -> codec.Layout:
-    """Describe a source for the codec; detects its quantity when none is given, but that of a product is known."""
-    if isinstance(source, safe.ProductReader):
-        quantity = quantity or source.quantity
+    """Describe a source for the codec; detects its quantity when none is given, but that of a product is known.
+
+    InputError for a picture, or a quantity that contradicts the source's own tags unless ``accept_loss``.
+    """
+    if isinstance(source, io.RasterReader) and source.picture is not None:
+        raise errors.InputError(
+            f"source {source.name}: is {source.picture}, no backscatter; pass a raster of intensity, amplitude DN "
+            "or dB"
+        )
+    reason = "as asked"
+    if isinstance(source, safe.ProductReader) and quantity is None:
+        quantity, reason = source.quantity, "product"
     if quantity is None:
-        quantity = radiometry.detect_quantity(source.sample(0), info.nodata, info.unit_text())
+        quantity, reason = radiometry.decide_quantity(source.sample(0), info.working_nodata, info.unit_text())
+    elif not accept_loss:
+        validity.check_named(quantity, info.unit_text())
     named = io.polarisation_from_text(virtual.stem(file_name)) if info.count == 1 else ""
     layout = codec.Layout(
         count=info.count,
         height=info.height,
         width=info.width,
-        dtype=info.dtype,
-        nodata=info.nodata,
+        dtype=info.working_dtype,
+        nodata=info.working_nodata,
         quantity=quantity,
         polarisations=tuple(info.polarisation(band) or named for band in range(info.count)),
         record=info.to_dict(),
+        reason=reason,
     )
     if isinstance(source, safe.ProductReader):
         return replace(layout, product=source.product, files=source.files)
@@ -160,13 +123,13 @@ def layout_of(
 def compress_file(
     source: str | os.PathLike[str] | io.RasterReader | safe.ProductReader,
     target: str | os.PathLike[str],
-    model: codec.Codec,
+    model: str | os.PathLike[str] | codec.Codec | None = None,
     *,
-    quantity: radiometry.Quantity | None = None,
+    quantity: radiometry.Quantity | str | None = None,
     options: codec.Options | None = None,
-    goal: rate_control.Goal | None = None,
     overwrite: bool = False,
     advance: codec.Advance | None = None,
+    **asked: Unpack[asking.Asked],
 ) -> Size:
     """Compress a raster or a product to a ``.sarc`` file.
 
@@ -179,36 +142,51 @@ def compress_file(
         a product.
     target : path
         The file to write; appears whole or not at all.
-    model : Codec
-        From :func:`open_codec`.
-    quantity : Quantity, optional
-        What the pixels are; detected from tags, dtype and range when not given.
+    model : path, str or Codec, optional
+        A checkpoint, a shipped model's name, or a codec of :func:`open_codec`; the default model when not given.
+    quantity : Quantity or str, optional
+        What the pixels are: ``"intensity"``, ``"dn"`` or ``"db"``; by default told by tags, dtype and range.
     options : Options, optional
         Step, tile size, and whether to keep a record of lost speckle.
-    goal : Goal, optional
-        A size, quality or greatest error to meet; the step follows from it.
     overwrite : bool
-        Whether an existing ``target`` may be replaced.
+        Whether an existing ``target`` may be replaced; never the source.
     advance : callable, optional
         Called with the number of pixels of every tile once it is coded. Towards a goal the image is gone over again
         and again; a negative number begins each pass anew.
+    **asked
+        ``quality``, ``bpp``, ``ratio``, ``psnr``, ``rmse`` ``max_error`` or ``goal``, instead of a step; ``nodata``
+        and ``accept_loss``: see :class:`asking.Asked`.
 
     Raises
     ------
     InputError, FormatError, OutputError
-        For unusable, damaged or ambiguous input, or an output that cannot be written.
+        For unusable, damaged or ambiguous input, for pixels that the quantity cannot hold (:mod:`sarcodec.validity`),
+        or an output that cannot be written or is the source.
     """
-    opened = safe.open_source(source) if isinstance(source, str | os.PathLike) else nullcontext(source)
-    with opened as raster:
-        layout = layout_of(raster, raster.info, quantity, raster.name)
+    options, goal = asking.resolve(asked, options)
+    known = radiometry.Quantity.parse(quantity) if isinstance(quantity, str) else quantity
+    coder = model if isinstance(model, codec.Codec) else open_codec(model)
+    with _opened(source, asked.get("nodata")) as raster:
+        atomic.refuse_sources(target, raster.places)
+        layout = layout_of(raster, raster.info, known, raster.name, accept_loss=options.accept_loss)
         with atomic.output(target, overwrite=overwrite) as temporary:
             if goal is None:
                 with container.Writer(temporary) as writer:
-                    model.compress(raster, layout, writer, options or codec.Options(), advance)
+                    tally = coder.compress(raster, layout, writer, options, advance)
             else:
-                rate_control.compress(model, raster, layout, temporary, options or codec.Options(), goal, advance)
+                tally = rate_control.compress(coder, raster, layout, temporary, options, goal, advance)
             size = temporary.stat().st_size
-    return Size(size, layout.count, layout.height, layout.width)
+        decision = Decision(layout.quantity, layout.reason, raster.info.nodata, tally)
+    return Size(size, layout.count, layout.height, layout.width, decision)
+
+
+def _opened(
+    source: str | os.PathLike[str] | io.RasterReader | safe.ProductReader, nodata: float | None
+) -> AbstractContextManager[io.RasterReader | safe.ProductReader]:
+    """Open a source by its name; one that is open stays so."""
+    if isinstance(source, io.RasterReader | safe.ProductReader):
+        return nullcontext(source)
+    return safe.open_source(source, nodata=nodata)
 
 
 def decompress_file(
@@ -237,6 +215,7 @@ def decompress_file(
         For a damaged file, an unknown model, a part that is not there, or an output that cannot be written.
     """
     output = output or Output()
+    atomic.refuse_sources(target, [source])
     with container.Reader(source) as reader:
         info = io.RasterInfo.from_dict(reader.header.raster)
         found = codec_for(reader, model, device=device, precision=precision)
@@ -267,28 +246,24 @@ def compress(
     pixels: npt.NDArray[Any],
     *,
     quantity: radiometry.Quantity | str | None = None,
-    nodata: float | None = None,
     model: str | os.PathLike[str] | codec.Codec | None = None,
-    step: int | None = None,
-    goal: rate_control.Goal | None = None,
+    **asked: Unpack[asking.Asked],
 ) -> bytes:
     """Compress an array to the bytes of a ``.sarc`` file.
 
     Parameters
     ----------
     pixels : ndarray
-        (H, W) or (bands, H, W), real; linear intensity, amplitude DN or dB.
+        (H, W) or (bands, H, W), real; linear intensity, amplitude DN or dB. The masked pixels of a masked array are
+        invalid, and it comes back as one.
     quantity : Quantity or str, optional
         ``"intensity"``, ``"dn"`` or ``"db"``; detected from dtype and range when not given.
-    nodata : float, optional
-        Value of invalid pixels. NaN, infinities and, but for dB, values ≤ 0 are invalid anyway.
     model : path, str or Codec, optional
         A checkpoint, a shipped model's name, or a codec; the default model when not given.
-    step : int, optional
-        The model's step, see :class:`codec.Options`; larger is smaller and coarser.
-    goal : Goal, optional
-        A size, quality or greatest error to meet instead, for example ``Goal.bpp(0.5)`` of
-        :mod:`sarcodec.rate_control`.
+    **asked
+        ``quality``, ``bpp``, ``ratio``, ``psnr``, ``rmse``, ``max_error``, ``step`` or ``goal``; ``nodata``, the
+        value of invalid pixels (NaN, infinities and, but for dB, values ≤ 0 are invalid anyway); ``accept_loss``: see
+        :class:`asking.Asked`.
 
     Returns
     -------
@@ -299,37 +274,52 @@ def compress(
     InputError, AmbiguousQuantity
         For an unusable array, or one whose quantity cannot be told.
     """
-    cube = np.asarray(pixels)
+    cube, mask = np.ma.getdata(pixels), np.ma.getmaskarray(pixels) if np.ma.isMaskedArray(pixels) else None
     if cube.ndim not in (2, 3) or cube.size == 0 or cube.dtype.kind not in "uif":
         raise errors.InputError(
             f"pixels: got {cube.dtype} of shape {cube.shape}; pass real numbers (H, W) or (bands, H, W), not empty"
         )
-    source = _ArraySource(cube if cube.ndim == 3 else cube[None])
-    count, height, width = source.cube.shape
-    marked = None if nodata is None else float(nodata)
-    info = io.RasterInfo(count, height, width, str(cube.dtype), marked, tags={} if cube.ndim == 3 else _FLAT)
+    flat = cube.ndim == 2
+    options, goal = asking.resolve(asked)
+    nodata = asked.get("nodata")
+    count, height, width = (1, *cube.shape) if flat else cube.shape
+    info = io.RasterInfo(
+        count,
+        height,
+        width,
+        str(cube.dtype),
+        None if nodata is None else float(nodata),
+        tags=_FLAT if flat else {},
+        mask=None if mask is None else "mask",
+    )
+    source = _ArraySource(cube.reshape(info.count, height, width), mask, info)
     known = radiometry.Quantity.parse(quantity) if isinstance(quantity, str) else quantity
-    layout = layout_of(source, info, known)
+    layout = layout_of(source, info, known, accept_loss=options.accept_loss)
     coder = model if isinstance(model, codec.Codec) else open_codec(model)
-    if goal is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / "array.sarc"
-            rate_control.compress(coder, source, layout, target, codec.Options(step=step), goal)
-            return target.read_bytes()
-    buffer = bytes_io.BytesIO()
-    with container.Writer(buffer) as writer:
-        coder.compress(source, layout, writer, codec.Options(step=step))
-    return buffer.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "array.sarc"
+        if goal is None:
+            with container.Writer(target) as writer:
+                coder.compress(source, layout, writer, options)
+        else:
+            rate_control.compress(coder, source, layout, target, options, goal)
+        return target.read_bytes()
 
 
 def decompress(
-    data: bytes, *, model: str | os.PathLike[str] | codec.Codec | None = None, speckle: bool = False
+    data: bytes | str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | codec.Codec | None = None,
+    speckle: bool = False,
 ) -> npt.NDArray[Any]:
     """Restore the array that :func:`compress` was given: same shape, dtype and invalid pixels.
 
+    Of a packed raster (scale, offset or mask: :mod:`sarcodec.packing`) it is what that stands for, float32; a masked
+    array comes back as one, in its dtype.
+
     Parameters
     ----------
-    data : bytes
+    data : bytes or path
         A ``.sarc`` file.
     model : path, str or Codec, optional
         Needed only for a model that is not shipped.
@@ -341,12 +331,17 @@ def decompress(
     FormatError, ModelMissing, InputError
         For damaged bytes, an unknown model, speckle of a file without a record of it, or more pixels than memory.
     """
-    with container.Reader(bytes_io.BytesIO(data)) as reader:
+    with container.Reader(bytes_io.BytesIO(data) if isinstance(data, bytes) else data) as reader:
         coder = codec_for(reader, model)
         info = io.RasterInfo.from_dict(reader.header.raster)
-        sink = _ArraySink(_room(reader.header.shape, info.dtype))
+        sink = _ArraySink(_room(reader.header.shape, info.working_dtype))
         coder.decompress(reader, sink, speckle=speckle)
-    return sink.cube[0] if dict(info.tags) == _FLAT else sink.cube
+    cube = sink.cube
+    if info.mask and not info.crs and info.transform is None:
+        packed = [packing.Packing.of(reader.header.raster, band) for band in range(info.count)]
+        raw = [one.pack(band) for one, band in zip(packed, cube, strict=True) if one is not None]
+        cube = np.ma.MaskedArray(np.stack(raw), ~np.isfinite(cube))
+    return cube[0] if dict(info.tags) == _FLAT else cube
 
 
 _FLAT = {"SARCODEC_ARRAY": "2-D"}
@@ -363,8 +358,11 @@ def _room(shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
 
 
 class _ArraySource:
-    def __init__(self, cube: npt.NDArray[Any]) -> None:
+    def __init__(self, cube: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, info: io.RasterInfo) -> None:
         self.cube = cube
+        if mask is not None:
+            packed = packing.Packing.of(info.to_dict(), 0)
+            self.cube = cube if packed is None else packed.unpack(cube, ~mask.reshape(cube.shape))
 
     def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
         pixels: npt.NDArray[Any] = self.cube[band][window.slices]

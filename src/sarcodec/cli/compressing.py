@@ -13,7 +13,7 @@ from sarcodec import errors
 from sarcodec.cli import terminal
 
 if TYPE_CHECKING:
-    from sarcodec import batch, rate_control
+    from sarcodec import batch
 
 
 def compress(
@@ -42,6 +42,12 @@ def compress(
     polarisation: Annotated[str | None, typer.Option(help="The one to take of a SAFE product: VV, VH …")] = None,
     model: terminal.Model = None,
     quantity: terminal.QuantityName = None,
+    nodata: Annotated[
+        float | None, typer.Option(help="Value of pixels that hold nothing, where the source does not declare it.")
+    ] = None,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Compress also where many valid pixels are lost to the quantity.")
+    ] = False,
     step: Annotated[int | None, typer.Option(help="The model's own quantisation step.")] = None,
     effort: Annotated[int, typer.Option(help="1 to 4: 2 is half a per cent smaller and slower.")] = 1,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 1024,
@@ -58,7 +64,7 @@ def compress(
     """Compress rasters or SAFE products to .sarc files: to a quality, size or error, or with a guaranteed error."""
     said = [f"nothing was written to {output or paths[-1]}"]
     with terminal.interruptible(lambda: said[-1]):
-        from sarcodec import batch, codec, radiometry
+        from sarcodec import asking, batch, codec, radiometry
 
         asked = {
             "quality": quality,
@@ -66,10 +72,10 @@ def compress(
             "ratio": ratio,
             "psnr": psnr,
             "rmse": rmse,
-            "max-error": max_error,
+            "max_error": max_error,
             "step": step,
         }
-        found_step, goal = _goal({name: value for name, value in asked.items() if value is not None})
+        found_step, goal = asking.step_or_goal(asked)
         keep = terminal.choice("speckle", speckle, {"auto": None, "keep": True, "drop": False})
         request = batch.Request(
             model,
@@ -77,8 +83,9 @@ def compress(
             precision,
             polarisation,
             radiometry.Quantity.parse(quantity) if quantity else None,
-            codec.Options(found_step, tile, keep, effort),
+            codec.Options(found_step, tile, keep, effort, accept_loss),
             goal,
+            nodata,
         )
         if output is None:
             if len(paths) != 2:
@@ -122,6 +129,7 @@ def _compress_one(
                 )
     said.append(f"{job.target} is whole")
     terminal.print_size("compressed", job.target, size, as_json)
+    _tell_decision(size, "", as_json)
     _warn_of_clipping(job.target, "")
 
 
@@ -184,12 +192,25 @@ def _print_outcomes(outcomes: list[batch.Outcome], as_json: bool) -> None:
         if outcome.size is not None:
             if not as_json:
                 terminal.print_size("compressed", outcome.job.target, outcome.size, as_json)
+            _tell_decision(outcome.size, f"{outcome.job.target}: ", as_json)
             _warn_of_clipping(outcome.job.target, f"{outcome.job.target}: ")
     for outcome in outcomes:
         if outcome.error is not None:
             terminal.fail(outcome.error)
     if any(outcome.error is not None for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _tell_decision(size: Any, prefix: str, as_json: bool) -> None:
+    """Say what the source was taken for, and warn of pixels that its quantity cannot hold."""
+    from sarcodec import validity
+
+    if size.decision is None:
+        return
+    if not as_json:
+        terminal.say(f"{prefix}{size.decision}")
+    if lost := validity.reason(size.decision.tally, size.decision.quantity):
+        terminal.warn(f"{prefix}{lost}")
 
 
 def _warn_of_clipping(target: Path, prefix: str) -> None:
@@ -203,18 +224,3 @@ def _warn_of_clipping(target: Path, prefix: str) -> None:
                 f"{prefix}band {band}: {100 * record.clipped:.1f} % of the valid pixels lie outside the bounds of "
                 f"the model, {record.vmin:.1f} … {record.vmax:.1f} dB, and are clipped"
             )
-
-
-def _goal(asked: dict[str, float]) -> tuple[int | None, rate_control.Goal | None]:
-    """Turn the one option that says how good or small into a step or a goal; InputError for two."""
-    from sarcodec import rate_control
-
-    if len(asked) > 1:
-        raise errors.InputError(f"options: got {' and '.join(f'--{name}' for name in asked)}; pass one of them")
-    for name, value in asked.items():
-        if name == "quality":
-            return rate_control.step_of_quality(value), None
-        if name == "step":
-            return int(value), None
-        return None, getattr(rate_control.Goal, name.replace("-", "_"))(value)
-    return None, None

@@ -61,9 +61,10 @@ def print_json(record: Any) -> None:
     sys.stdout.write(jsontext.dumps(record) + "\n")
 
 
-def size_record(size: Any) -> dict[str, float]:
-    """Return what JSON says of the size of a file."""
-    return {"bytes": size.bytes, "bits_per_pixel": size.bits_per_pixel, "ratio": size.ratio}
+def size_record(size: Any) -> dict[str, Any]:
+    """Return what JSON says of the size of a file, and of what it was made of."""
+    record = {"bytes": size.bytes, "bits_per_pixel": size.bits_per_pixel, "ratio": size.ratio}
+    return record | (size.decision.to_dict() if size.decision else {})
 
 
 def print_size(verb: str, path: Path, size: Any, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,8 @@ class SarcBackend(BackendEntrypoint):
         Returns
         -------
         Dataset
-            A variable (y, x) for every band, named by its polarisation, else ``band_1`` and so on. Coordinates are
+            A variable (y, x) for every band, named by its description, else its polarisation, else ``band_1`` and so
+            on; of a packed raster (:mod:`sarcodec.packing`) what it stands for. Coordinates are
             pixel centres where rows and columns run along the axes of the CRS; ``spatial_ref`` has the CRS,
             transform and ground control points as rioxarray reads them.
 
@@ -90,7 +92,7 @@ class SarcBackend(BackendEntrypoint):
         variables = {}
         for band, name in enumerate(_names(info)):
             if name not in dropped:
-                array = _LazyBand(manager, band, (info.height, info.width), np.dtype(info.dtype), speckle)
+                array = _LazyBand(manager, band, (info.height, info.width), np.dtype(info.working_dtype), speckle)
                 variables[name] = xarray.Variable(
                     ("y", "x"), indexing.LazilyIndexedArray(array), _attributes(info, header, band), _encoding(header)
                 )
@@ -166,8 +168,10 @@ class _LazyBand(BackendArray):
 
 
 def _names(info: io.RasterInfo) -> list[str]:
-    """Return the names of variables: polarisations, where each band has one of its own."""
-    names = [info.polarisation(band) for band in range(info.count)]
+    """Return the names of variables: descriptions of one word, else polarisations, where no other has the same."""
+    said = [info.descriptions[band] if band < len(info.descriptions) else None for band in range(info.count)]
+    words = [text if text and re.fullmatch(r"[^\W\d]\w*", text) else "" for text in said]
+    names = [word or info.polarisation(band) for band, word in enumerate(words)]
     return [name if name and names.count(name) == 1 else f"band_{band}" for band, name in enumerate(names, 1)]
 
 
@@ -178,10 +182,11 @@ def _attributes(info: io.RasterInfo, header: container.Header, band: int) -> dic
     found: dict[str, Any] = {"units": unit or UNITS[header.quantity], "quantity": header.quantity}
     found |= {"long_name": said} if said else {}
     found |= {"polarisation": info.polarisation(band)} if info.polarisation(band) else {}
-    if info.nodata is not None and (np.dtype(info.dtype).kind == "f" or float(info.nodata).is_integer()):
-        limits = np.iinfo(info.dtype) if np.dtype(info.dtype).kind != "f" else None
-        if limits is None or limits.min <= info.nodata <= limits.max:
-            found["_FillValue"] = np.dtype(info.dtype).type(info.nodata)
+    dtype, nodata = np.dtype(info.working_dtype), info.working_nodata
+    if nodata is not None and (dtype.kind == "f" or float(nodata).is_integer()):
+        limits = np.iinfo(dtype) if dtype.kind != "f" else None
+        if limits is None or limits.min <= nodata <= limits.max:
+            found["_FillValue"] = dtype.type(nodata)
     return found
 
 
