@@ -8,7 +8,7 @@ import rich
 import typer
 
 from sarcodec import _version, errors
-from sarcodec.cli import coding, compressing, learning, studying, terminal
+from sarcodec.cli import coding, compressing, learning, studying, terminal, verifying
 
 app = typer.Typer(
     name="sarcodec",
@@ -21,6 +21,7 @@ for command in (
     compressing.compress,
     coding.decompress,
     coding.info,
+    verifying.verify,
     coding.simulate,
     learning.prepare,
     learning.models,
