@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 import tiny
-from sarcodec import checkpoint, errors, lapped_model, scene
+from sarcodec import checkpoint, errors, integrity, lapped_model, scene
 
 
 @pytest.fixture
@@ -25,7 +25,8 @@ def rewritten(path: Path, tensors: dict[str, torch.Tensor] | None = None, **chan
     data = path.read_bytes()
     record = json.loads(checkpoint.metadata(data)["sarcodec"]) | changes
     kept = {k: v for k, v in (safetensors.torch.load(data) | (tensors or {})).items() if v is not None}
-    path.write_bytes(safetensors.torch.save(kept, {"sarcodec": json.dumps(record)}))
+    sealed = integrity.seal(kept, record)  # forged well, so that it comes to what reads it
+    path.write_bytes(safetensors.torch.save(kept, {"sarcodec": json.dumps(sealed)}))
     return path
 
 

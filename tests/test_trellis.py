@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sarcodec import trellis
+from sarcodec import errors, trellis
 from sarcodec.trellis import LARGEST, NEXT, STATES
 
 Options = Callable[[int, int, int], list[int]]
@@ -172,3 +172,13 @@ def test_active() -> None:
     least = trellis.NEGLIGIBLE
     scaled[5, 2, 0], scaled[0, 6, 1], scaled[7, 7, 1] = -least - 0.1, least + 0.1, least - 0.1
     assert trellis.active(scaled) == (6, 7)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_coefficients_that_are_not_finite_are_refused(value: float) -> None:
+    """Compiled code would read outside its tables."""
+    scaled = np.zeros((4, 4, 40), np.float32)
+    scaled[2, 1, 33] = value
+    table = np.zeros(scaled.shape, np.uint8)
+    with pytest.raises(errors.InputError, match="not finite"):
+        trellis.search(scaled, table, table, np.ones((2, 1, 8), np.float32), 0.3)

@@ -1,6 +1,7 @@
 """Checkpoints: one safetensors file with weights, entropy tables and a JSON record. No pickle anywhere.
 
-The record stands in the safetensors metadata under ``"sarcodec"``. A checkpoint is identified by the SHA-256 of its
+The record stands in the safetensors metadata under ``"sarcodec"``, with a digest of all that is in the file, which is
+checked before anything is used (:mod:`sarcodec.integrity`). A checkpoint is identified by the SHA-256 of its
 bytes; a ``.sarc`` file names the model it was made by with the first 16 hex digits.
 """
 
@@ -18,7 +19,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from sarcodec import _version, atomic, entropy, errors, models, normalization
+from sarcodec import _version, atomic, entropy, errors, integrity, models, normalization
 
 VERSION = 1
 MAX_BYTES = 2**30
@@ -110,7 +111,8 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint, *, overwrite: boo
         )
         for name, value in group.items()
     }
-    data = safetensors.torch.save(tensors, {"sarcodec": json.dumps(record, sort_keys=True)})
+    sealed = json.dumps(integrity.seal(tensors, record), sort_keys=True)
+    data = safetensors.torch.save(tensors, {"sarcodec": sealed})
     atomic.write_bytes(path, data, overwrite=overwrite)
     return identify(data)
 
@@ -138,6 +140,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
                 f"reads 'sarcodec checkpoint' version {VERSION}, a newer one needs a newer sarcodec"
             )
         tensors = safetensors.torch.load(data)
+        integrity.check(tensors, record, str(source))
         return Checkpoint(
             config=models.ModelConfig.from_dict(record["config"]),
             normalizer=normalization.Normalizer.from_dict(record["normalizer"]),

@@ -16,7 +16,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from sarcodec import _version, atomic, checkpoint, coefficients, errors
+from sarcodec import _version, atomic, checkpoint, coefficients, errors, integrity
 from sarcodec.models import restorer
 
 FORMAT, VERSION = "sarcodec lapped model", 1
@@ -68,7 +68,8 @@ def save(path: str | os.PathLike[str], model: LappedModel, *, overwrite: bool = 
     tensors = {CODER + name: torch.from_numpy(array.copy()) for name, array in model.coder.to_arrays().items()}
     for name, value in model.restorer.state_dict().items():
         tensors[RESTORER + name] = value.detach().float().cpu().contiguous()
-    data = safetensors.torch.save(tensors, {"sarcodec": json.dumps(record, sort_keys=True)})
+    sealed = json.dumps(integrity.seal(tensors, record), sort_keys=True)
+    data = safetensors.torch.save(tensors, {"sarcodec": sealed})
     atomic.write_bytes(path, data, overwrite=overwrite)
     return checkpoint.identify(data)
 
@@ -85,6 +86,7 @@ def load(path: str | os.PathLike[str]) -> LappedModel:
                 f"{FORMAT!r} version {VERSION} here, a newer one needs a newer sarcodec"
             )
         tensors = safetensors.torch.load(data)
+        integrity.check(tensors, record, str(source))
         coder = {n.removeprefix(CODER): t.numpy() for n, t in tensors.items() if n.startswith(CODER)}
         network = restorer.Restorer(restorer.RestorerConfig.from_dict(record["restorer"]))
         weights = {n.removeprefix(RESTORER): t.float() for n, t in tensors.items() if n.startswith(RESTORER)}

@@ -10,6 +10,8 @@ from sarcodec import checkpoint, codec, container, engines, errors, lapped_model
 
 DEFAULT_MODEL = "lapped64"
 MODEL_SUFFIX = ".ckpt"
+IDENTITIES = {"lapped64": "e65fd472b67b7037", "residual16": "d412a7af7613b0c1"}
+"""Of the models that are shipped: a file beside them that is damaged, or another, is not used under their names."""
 
 
 def shipped_models() -> dict[str, Path]:
@@ -31,7 +33,13 @@ def load_model(
         raise errors.InputError(
             f"model: {name!r} is neither a checkpoint file nor a shipped model ({', '.join(shipped) or 'none'})"
         )
-    return lapped_model.load(path) if lapped_model.is_lapped(path) else checkpoint.load(path)
+    found = lapped_model.load(path) if lapped_model.is_lapped(path) else checkpoint.load(path)
+    if path == shipped.get(name) and found.identity != IDENTITIES.get(name):
+        raise errors.FormatError(
+            f"model {name}: the shipped file {path} is damaged: its identity is {found.identity}, not "
+            f"{IDENTITIES.get(name)}; install sarcodec again"
+        )
+    return found
 
 
 def open_codec(

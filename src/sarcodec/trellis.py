@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from sarcodec import errors
 from sarcodec.compiled import Array, compiled
 
 MEMORY = 5
@@ -129,10 +130,21 @@ def search(scaled: FloatArray, table: Bytes, shift: Bytes, bits: FloatArray, wei
     -------
     ndarray of int32
         (rows, columns, blocks).
+
+    Raises
+    ------
+    InputError
+        For a coefficient that is not finite: compiled code does not look where it reads.
     """
+    _check_finite(scaled)
     symbols = np.empty(scaled.shape, np.int32)
     _search(np.ascontiguousarray(scaled), table, shift, bits, np.float32(weight), NEXT, symbols)
     return symbols
+
+
+def _check_finite(scaled: FloatArray) -> None:
+    if not np.isfinite(scaled).all():
+        raise errors.InputError("scaled: a coefficient is not finite; fill invalid pixels before the transform")
 
 
 def active(scaled: FloatArray) -> tuple[int, int]:
