@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DATA ?= $(or $(SARCODEC_DATA),../shared/data)
 
 # train-lapped makes the default model, train-default the fixed-ratio autoencoder residual16.
-.PHONY: setup demo test train-default train-lapped results bench seams study clean
+.PHONY: setup demo test train-default train-lapped results bench seams study codec-results codec-speed clean
 
 setup: $(VENV)/.ready
 
@@ -43,12 +43,12 @@ results: setup
 		-o docs/results/residual16_test.csv --overwrite
 	$(BIN)/python benchmarks/plot_results.py --rows docs/results/residual16_test.csv
 
-# The default codec beside its peers; the part that has no clock in it, then the one that has.
 # The study of autoencoders: hours on two cores; an interrupted one continues. Patches as train-default makes them.
 study: setup
 	$(BIN)/sarcodec study run benchmarks/study.toml -o runs/study
 	$(BIN)/sarcodec study report runs/study --train $(DATA)/train
 
+# The default codec beside its peers; the part that has no clock in it, then the one that has.
 codec-results: setup
 	$(BIN)/python benchmarks/codec.py --images $(DATA)/test
 

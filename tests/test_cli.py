@@ -12,7 +12,7 @@ import rasterio
 
 import safe_product
 import tiny
-from sarcodec import _version, checkpoint, cli, scene
+from sarcodec import _version, checkpoint, cli, model_store, scene
 
 Run = Callable[..., tuple[int, str, str]]
 TRAIN = ("--base-channels", "8", "--latent-channels", "4", "--batch-size", "4", "--precision", "float32")
@@ -59,7 +59,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_version(run: Run) -> None:
-    assert run("--version") == (0, _version.__version__ + "\n", "")
+    models = "".join(f"model {name} {identity}\n" for name, identity in model_store.IDENTITIES.items())
+    assert run("--version") == (0, f"{_version.__version__}\n{models}", "")
 
 
 def test_no_arguments_show_help(run: Run) -> None:
@@ -70,7 +71,7 @@ def test_no_arguments_show_help(run: Run) -> None:
 def test_python_m() -> None:
     command = [sys.executable, "-m", "sarcodec", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == _version.__version__ + "\n"
+    assert done.stdout.splitlines()[0] == _version.__version__
 
 
 def test_simulated_scene(work: Path) -> None:

@@ -148,7 +148,7 @@ def test_rmse_of_valid_pixels_of_integers() -> None:
     assert np.sqrt(np.mean(error**2)) == pytest.approx(0.5, rel=0.006)
 
 
-@pytest.mark.parametrize("goal", [Goal.bpp(0.01), Goal.bpp(300), Goal.psnr(150)])
+@pytest.mark.parametrize("goal", [Goal.bpp(0.01), Goal.psnr(150)])
 def test_out_of_reach(goal: Goal) -> None:
     with pytest.raises(errors.InputError, match=r"out of reach.*nearest is"):
         scene.compress(tiny.simulated_db((64, 64)), quantity="db", model=tiny.lapped_codec(), goal=goal)

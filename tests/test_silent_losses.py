@@ -4,12 +4,14 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 import xarray
 
+import sarcodec
 import tiny
 from sarcodec import container, errors, io, scene
 from test_cli import call
@@ -299,3 +301,42 @@ def test_descriptions_that_are_no_packing(tmp_path: Path) -> None:
     for change in ({"scales": [0.0]}, {"scales": [float("nan")]}, {"offsets": [float("inf")]}, {"mask": "x"}):
         with pytest.raises(errors.FormatError, match="raster"):
             io.RasterInfo.from_dict(record | change)
+
+
+def test_opened_files(packed_tif: Path, tmp_path: Path) -> None:
+    restored(packed_tif, tmp_path).close()
+    with sarcodec.open(tmp_path / "t.sarc", model=tmp_path / "tiny.ckpt") as file:
+        assert (file.shape, file.dtype, file.quantity, file.crs) == ((1, 128, 160), "float32", "db", "EPSG:32632")
+        assert file.bands == ("1",) and np.isnan(file.nodata)
+        assert repr(file).startswith("<sarcodec file ") and "1×128×160 float32 db, EPSG:32632" in repr(file)
+        whole, part = file.read(), file.read(1, ((30, 90), (10, 100)))
+        assert whole.shape == (1, 128, 160) and part.shape == (60, 90)
+        np.testing.assert_allclose(part, whole[0, 30:90, 10:100], atol=1e-4)
+        for bad in ({"band": 2}, {"band": "VV"}, {"window": ((0, 200), (0, 5))}):
+            with pytest.raises(errors.InputError):
+                file.read(**bad)
+    (physical,) = sarcodec.open(tmp_path / "t.sarc", model=tmp_path / "tiny.ckpt").read()
+    with rasterio.open(packed_tif) as given:
+        raw = given.read(1)
+    assert sarcodec.evaluate(np.where(raw == -32768, np.nan, raw * 0.01 - 1), physical).rmse_db < 2
+
+
+def test_rates_are_limits_for_easy_images(write_tif: Write, model: Path, tmp_path: Path, capsys: Any) -> None:
+    source = write_tif("flat.tif", np.full((200, 200), -12.5, np.float32), tags=DB)
+    assert call("compress", source, tmp_path / "flat.sarc", "--model", model, "--bpp", 2) == 0
+    assert "bits per pixel are a limit" in capsys.readouterr().err
+    with back(tmp_path / "flat.sarc", tmp_path) as found:
+        assert np.abs(found.read(1) + 12.5).max() < 0.05
+
+
+def test_info_in_words(packed_tif: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("compress", packed_tif, tmp_path / "a.sarc", "--model", model, "--quality", 50) == 0
+    assert call("compress", packed_tif, tmp_path / "b.sarc", "--max-error", 1) == 0
+    capsys.readouterr()
+    assert call("info", tmp_path / "a.sarc", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["quality"], record["speckle_can_be_rendered"]) == ("50 (step 2 dB)", False)
+    assert call("info", tmp_path / "b.sarc", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["quality"] == "every valid pixel within 0.9 dB"  # and rounding
+    assert call("info", packed_tif) == 2
+    assert "is a TIFF, no .sarc file" in capsys.readouterr().err

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sarcodec.metrics import Metrics, evaluate
     from sarcodec.model_store import open_codec
     from sarcodec.normalization import Normalizer
+    from sarcodec.opened import open
     from sarcodec.radiometry import Quantity
     from sarcodec.scene import compress, compress_file, decompress, decompress_file
 else:
@@ -29,6 +30,7 @@ else:
         "decompress": "scene",
         "decompress_file": "scene",
         "evaluate": "metrics",
+        "open": "opened",
         "open_codec": "model_store",
     }
 
@@ -56,5 +58,6 @@ __all__ = [
     "decompress",
     "decompress_file",
     "evaluate",
+    "open",
     "open_codec",
 ]

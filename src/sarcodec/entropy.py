@@ -207,7 +207,8 @@ class LatentCoder:
         """Raise InputError when there are no tables for a step multiplier."""
         if multiplier not in self.tables:
             raise errors.InputError(
-                f"step: got multiplier {multiplier}; this model is calibrated for {sorted(self.tables)}"
+                f"step: got multiplier {multiplier}; this model has the steps {sorted(self.tables)} (--step); "
+                "--quality and sizes to aim at are for the default codec, leave --model out for them"
             )
 
     def quantise(self, latent: npt.NDArray[np.float32], multiplier: int) -> Symbols:

@@ -72,15 +72,15 @@ TARGETS: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = {
 """What the field calls good and excellent: closed intervals by the name of the field of `Metrics`."""
 
 
-def evaluate(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike) -> Metrics:
+def evaluate(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike | None = None) -> Metrics:
     """Compute every quality figure of one restored image.
 
     Parameters
     ----------
     original_db, restored_db : array_like, shape (H, W), real
         Images in dB, finite wherever `valid` is True.
-    valid : array_like, shape (H, W), bool
-        True where a pixel counts.
+    valid : array_like, shape (H, W), bool, optional
+        True where a pixel counts; by default where both images are finite.
 
     Returns
     -------
@@ -92,6 +92,8 @@ def evaluate(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike) -
     InputError
         If an array is not 2-D, the shapes differ, `valid` is not bool, or a valid pixel is not finite.
     """
+    if valid is None:
+        valid = np.isfinite(np.asarray(original_db)) & np.isfinite(np.resize(restored_db, np.shape(original_db)))
     original, restored, mask = _checked(original_db, restored_db, valid)
     bias_db, bias_median_abs_db, bias_p95_abs_db = radiometric_bias(original, restored, mask)
     return Metrics(

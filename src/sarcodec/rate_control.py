@@ -52,7 +52,7 @@ class Goal:
 
     @classmethod
     def bpp(cls, value: float) -> Goal:
-        """Bits per pixel of the whole file, met within 2 %."""
+        """Bits per pixel of the whole file, met within 2 %, or less where an image does not need as much."""
         return cls(Kind.BITS_PER_PIXEL, value)
 
     @classmethod
@@ -130,6 +130,8 @@ def compress(
     step, reached = find_step(measure, wanted, tolerance)
     if not by_rate and reached > wanted + tolerance and measure(engines.MAX_STEP) > wanted:
         return trial.tally  # even the coarsest step is better than asked, as on an image without detail
+    if by_rate and reached < wanted:
+        return trial.tally  # an image that does not need as much: the rate is a limit
     if abs(reached - wanted) > tolerance:
         shown = f"{math.exp(reached):.4g}" if by_rate else f"{reached:.2f} dB"
         raise errors.InputError(

@@ -14,7 +14,6 @@ app = typer.Typer(
     name="sarcodec",
     help="Compress SAR backscatter with learned transforms, and count every byte.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for command in (
@@ -40,7 +39,11 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
 ) -> None:
     if version:
+        from sarcodec import model_store
+
         rich.print(_version.__version__)
+        for name, identity in model_store.IDENTITIES.items():
+            terminal.say(f"model {name} {identity}")
         raise typer.Exit
 
 

@@ -131,7 +131,9 @@ def _describe(path: Path) -> dict[str, Any]:
             sizes = reader.sizes()
             bpp = 8 * sizes["total"] / (bands * height * width)
             rate = {"bits_per_pixel": bpp, "ratio_to_16_bit": 16 / bpp, "bytes": sizes}
-            return {"kind": "sarc file"} | rate | reader.header.to_dict()
+            said = _in_words(reader.header)
+            return {"kind": "sarc file"} | said | rate | reader.header.to_dict()
+    _refuse_strangers(path)
     from sarcodec import checkpoint, lapped_model
 
     if lapped_model.is_lapped(path):
@@ -157,6 +159,40 @@ def _describe(path: Path) -> dict[str, Any]:
         "training": dict(model.training),
         "metrics": dict(model.metrics),
     }
+
+
+def _in_words(header: Any) -> dict[str, Any]:
+    """Say of a header what people ask: quality, model, guaranteed error, whether speckle can be rendered."""
+    from sarcodec import contexts, model_store
+
+    names = {identity: name for name, identity in model_store.IDENTITIES.items()}
+    said: dict[str, Any] = {"model_name": names.get(header.model, f"{header.architecture}, not shipped")}
+    if header.max_error_db is not None:
+        said = {"model_name": "none needed", "quality": f"every valid pixel within {header.max_error_db:g} dB"}
+    elif header.version > 1:
+        quality = (11 - header.step / contexts.STEPS_PER_OCTAVE) / 0.08
+        said["quality"] = f"{quality:.3g} (step {contexts.step_db(header.step):.3g} dB)"
+    return said | {"speckle_can_be_rendered": header.seed is not None}
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Raise FormatError for a file of a kind that is known and not ours, and say which it is."""
+    kinds = {
+        b"II*\0": "a TIFF",
+        b"MM\0*": "a TIFF",
+        b"II+\0": "a BigTIFF",
+        b"\x89PNG": "a PNG",
+        b"\xff\xd8\xff": "a JPEG",
+        b"CDF": "a NetCDF file",
+        b"\x89HDF": "an HDF5 file",
+    }
+    with path.open("rb") as stream:
+        begin = stream.read(4)
+    for magic, kind in kinds.items():
+        if begin.startswith(magic):
+            raise errors.FormatError(
+                f"{path}: is {kind}, no .sarc file, checkpoint or patch set; see it with gdalinfo"
+            )
 
 
 def _flat(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -130,6 +130,7 @@ def _compress_one(
     said.append(f"{job.target} is whole")
     terminal.print_size("compressed", job.target, size, as_json)
     _tell_decision(size, "", as_json)
+    _tell_limit(size, request, "")
     _warn_of_clipping(job.target, "")
 
 
@@ -164,7 +165,7 @@ def _compress_many(
             said.append(f"{written} of {len(jobs)} files were written to {folder}")
             if scheduler is not None:
                 bar.begin(f"{len(outcomes)} of {len(jobs)} products")
-    _print_outcomes([outcomes[job] for job in jobs], as_json)
+    _print_outcomes([outcomes[job] for job in jobs], request, as_json)
 
 
 def _connect(scheduler: str) -> AbstractContextManager[Any]:
@@ -179,7 +180,7 @@ def _bar(pixels: int, request: batch.Request, quiet: bool) -> AbstractContextMan
     return terminal.pixel_bar("compress" if request.goal is None else "search", pixels, quiet)
 
 
-def _print_outcomes(outcomes: list[batch.Outcome], as_json: bool) -> None:
+def _print_outcomes(outcomes: list[batch.Outcome], request: batch.Request, as_json: bool) -> None:
     """Print what became of every source; exit status 1 when any failed."""
     if as_json:
         records = []
@@ -193,6 +194,7 @@ def _print_outcomes(outcomes: list[batch.Outcome], as_json: bool) -> None:
             if not as_json:
                 terminal.print_size("compressed", outcome.job.target, outcome.size, as_json)
             _tell_decision(outcome.size, f"{outcome.job.target}: ", as_json)
+            _tell_limit(outcome.size, request, f"{outcome.job.target}: ")
             _warn_of_clipping(outcome.job.target, f"{outcome.job.target}: ")
     for outcome in outcomes:
         if outcome.error is not None:
@@ -211,6 +213,18 @@ def _tell_decision(size: Any, prefix: str, as_json: bool) -> None:
         terminal.say(f"{prefix}{size.decision}")
     if lost := validity.reason(size.decision.tally, size.decision.quantity):
         terminal.warn(f"{prefix}{lost}")
+
+
+def _tell_limit(size: Any, request: batch.Request, prefix: str) -> None:
+    """Say when an image does not need as many bits as were asked for."""
+    from sarcodec import rate_control
+
+    goal = request.goal
+    if goal and goal.kind is rate_control.Kind.BITS_PER_PIXEL and size.bits_per_pixel < 0.95 * goal.value:
+        terminal.warn(
+            f"{prefix}{goal.value:.3g} bits per pixel are a limit: this image needs no more than "
+            f"{size.bits_per_pixel:.3g}"
+        )
 
 
 def _warn_of_clipping(target: Path, prefix: str) -> None:
