@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -340,3 +341,22 @@ def test_info_in_words(packed_tif: Path, model: Path, tmp_path: Path, capsys: py
     assert json.loads(capsys.readouterr().out)["quality"] == "every valid pixel within 0.9 dB"  # and rounding
     assert call("info", packed_tif) == 2
     assert "is a TIFF, no .sarc file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["w.png", "w", "-", "w.sarc"])
+def test_only_geotiffs_are_written(scene_tif: Path, model: Path, tmp_path: Path, name: str) -> None:
+    scene.compress_file(scene_tif, tmp_path / "scene.sarc", tiny.lapped_codec())
+    assert call("decompress", tmp_path / "scene.sarc", tmp_path / name, "--model", model) == 2
+    assert not (tmp_path / name).exists()
+
+
+def test_foreign_names_are_quoted_in_one_short_line(tmp_path: Path) -> None:
+    path = tmp_path / "hostile.sarc"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header.json", '{"format": "sarcodec' + "x" * 5000 + '\\u001b[31m"}')
+        archive.writestr("\x1b[2J" + "n" * 700, b"")
+    with pytest.raises(errors.FormatError) as raised:
+        container.Reader(path)
+    assert str(raised.value).isprintable() and len(str(raised.value)) < 500
+    assert errors.plain("a\nb\x1b[31m") == "a·b·[31m"
+    assert len(errors.plain("n" * 999)) == 200

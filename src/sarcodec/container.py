@@ -128,7 +128,9 @@ class Reader:
             advice = "; only local files are read, download it first" if virtual.is_virtual(self.name) else ""
             raise errors.FormatError(f"{self.name}: there is no such file{advice}") from cause
         except DAMAGE as cause:
-            raise errors.FormatError(f"{self.name}: not a .sarc file, or truncated ({cause})") from cause
+            raise errors.FormatError(
+                f"{self.name}: not a .sarc file, or truncated ({errors.plain(cause)})"
+            ) from cause
         try:
             self.header = self._read_header()
         except BaseException:
@@ -156,16 +158,17 @@ class Reader:
         except (ValueError, RecursionError) as cause:
             if isinstance(cause, errors.SarcodecError):
                 raise
-            raise errors.FormatError(f"{self.name}: its header is not JSON ({cause})") from cause
+            raise errors.FormatError(f"{self.name}: its header is not JSON ({errors.plain(cause)})") from cause
         if not isinstance(record, dict):
             raise errors.FormatError(f"{self.name}: its header is not a JSON object")
         digest = record.pop("digest", None)
         header = Header.from_dict(record)
         if digest != _digest(self._zip):
             strangers = [entry.filename for entry in entries if not _ENTRY.fullmatch(entry.filename)]
+            stranger = f" ({errors.plain(repr(strangers[0]))} is none of its kind)" if strangers else ""
             raise errors.FormatError(
                 f"{self.name}: its entries are not those it was written with: lost, added, replaced, swapped or from "
-                f"another file{f' ({strangers[0]!r} is none of its kind)' if strangers else ''}; ZIP tools may list "
+                f"another file{stranger}; ZIP tools may list "
                 "and extract, but not delete, update or pack again with folders: take the file as it was written"
             )
         product.check_files(header.product, self.product_files(), header.shape[0])
@@ -192,14 +195,18 @@ class Reader:
         try:
             entry = self._zip.getinfo(name)
         except KeyError as cause:
-            raise errors.FormatError(f"{self.name}: entry {name} is missing") from cause
+            raise errors.FormatError(f"{self.name}: entry {errors.plain(name)} is missing") from cause
         if entry.file_size > limit:
-            raise errors.FormatError(f"{self.name}: entry {name} has {entry.file_size} bytes, more than {limit}")
+            raise errors.FormatError(
+                f"{self.name}: entry {errors.plain(name)} has {entry.file_size} bytes, more than {limit}"
+            )
         try:
             with self._zip.open(entry) as stream:
                 return stream.read(entry.file_size + 1)  # a bound: the deflated data may be larger than it says
         except DAMAGE as cause:
-            raise errors.FormatError(f"{self.name}: entry {name} is damaged ({cause})") from cause
+            raise errors.FormatError(
+                f"{self.name}: entry {errors.plain(name)} is damaged ({errors.plain(cause)})"
+            ) from cause
 
     def check_entries(self) -> int:
         """Read every entry and return how many there are; FormatError for one whose checksum does not hold."""
@@ -208,7 +215,9 @@ class Reader:
         except DAMAGE as cause:
             raise errors.FormatError(f"{self.name}: an entry is damaged ({cause})") from cause
         if damaged is not None:
-            raise errors.FormatError(f"{self.name}: entry {damaged} is damaged, its checksum does not hold")
+            raise errors.FormatError(
+                f"{self.name}: entry {errors.plain(damaged)} is damaged, its checksum does not hold"
+            )
         return len(self._zip.infolist())
 
     def product_files(self) -> dict[str, int]:

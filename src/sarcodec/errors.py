@@ -14,6 +14,15 @@
 A message names the argument, what came, what is allowed and what to do.
 """
 
+QUOTED = 200
+"""Most characters of a foreign text that a message quotes."""
+
+
+def plain(text: object) -> str:
+    """Return a foreign text as a message may quote it: printable, in one line, of at most 200 characters."""
+    shown = "".join(character if character.isprintable() else "·" for character in str(text))
+    return shown if len(shown) <= QUOTED else shown[: QUOTED - 1] + "…"
+
 
 class SarcodecError(Exception):
     """Base class of every error that sarcodec raises on purpose."""

@@ -115,11 +115,11 @@ class Header:
         """Inverse of :meth:`to_dict`, with every size checked against its limit; FormatError otherwise."""
         version = record.get("version")
         if record.get("format") != FORMAT:
-            raise errors.FormatError(f"header: format is {record.get('format')!r}, not {FORMAT!r}")
+            raise errors.FormatError(f"header: format is {errors.plain(repr(record.get('format')))}, not {FORMAT!r}")
         if isinstance(version, bool) or version not in VERSIONS:
             advice = "; install a newer sarcodec" if isinstance(version, int) and version > max(VERSIONS) else ""
             raise errors.FormatError(
-                f"header: the file is of format version {version!r}, this package reads versions "
+                f"header: the file is of format version {errors.plain(repr(version))}, this package reads versions "
                 f"{' and '.join(map(str, VERSIONS))}{advice}"
             )
         try:
@@ -145,7 +145,7 @@ class Header:
         except (KeyError, TypeError, ValueError, OverflowError) as cause:
             if isinstance(cause, errors.SarcodecError):
                 raise
-            raise errors.FormatError(f"header: incomplete or malformed ({cause})") from cause
+            raise errors.FormatError(f"header: incomplete or malformed ({errors.plain(cause)})") from cause
         limits = [
             ("bands", bands, MAX_BANDS),
             ("height", height, MAX_SIDE),

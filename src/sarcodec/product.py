@@ -56,7 +56,7 @@ class Product:
             raise errors.FormatError(f"product: not a valid description of a product ({cause})") from cause
         check_path(found.name)
         if "/" in found.name:
-            raise errors.FormatError(f"product: {found.name!r} is no name of a folder")
+            raise errors.FormatError(f"product: {errors.plain(repr(found.name))} is no name of a folder")
         for measurement in found.measurements:
             check_path(measurement.path)
         return found
@@ -72,8 +72,8 @@ def check_path(path: str) -> None:
     parts = path.split("/")
     if not all(parts) or any(part.endswith((".", " ")) for part in parts) or _FORBIDDEN.search(path):
         raise errors.FormatError(
-            f"product: the path {path!r} is refused; allowed are relative paths without .., backslashes, colons, "
-            "control characters, and names that end in a dot or space"
+            f"product: the path {errors.plain(repr(path))} is refused; allowed are relative paths without .., "
+            "backslashes, colons, control characters, and names that end in a dot or space"
         )
 
 
@@ -97,7 +97,9 @@ def check_files(product: Product | None, files: Mapping[str, int], bands: int) -
     """
     if product is None:
         if files:
-            raise errors.FormatError(f"product: holds {next(iter(files))!r} of a product that its header lacks")
+            raise errors.FormatError(
+                f"product: holds {errors.plain(repr(next(iter(files))))} of a product that its header lacks"
+            )
         return
     if len(product.measurements) != bands:
         raise errors.FormatError(f"product: has {len(product.measurements)} measurements for {bands} bands")
@@ -121,9 +123,9 @@ def check_places(paths: Iterable[str]) -> None:
     for path in paths:
         place = path.casefold()
         if place in seen:
-            raise errors.FormatError(f"product: two files are to be {path!r}")
+            raise errors.FormatError(f"product: two files are to be {errors.plain(repr(path))}")
         seen.add(place)
         parts = place.split("/")
         folders.update("/".join(parts[:end]) for end in range(1, len(parts)))
     if both := seen & folders:
-        raise errors.FormatError(f"product: {min(both)!r} is both a file and a folder")
+        raise errors.FormatError(f"product: {errors.plain(repr(min(both)))} is both a file and a folder")

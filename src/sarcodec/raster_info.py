@@ -73,20 +73,20 @@ class RasterInfo:
             values["gcps"] = tuple(tuple(row) for row in values.get("gcps", ()))
             info = cls(**values)
             if not _REAL_DTYPE.fullmatch(info.dtype):
-                raise ValueError(f"dtype {info.dtype!r}")
+                raise ValueError(f"dtype {errors.plain(repr(info.dtype))}")
             if any(type(n) is not int or n < 1 for n in (info.count, info.height, info.width)):
                 raise ValueError(f"{info.count} bands of {info.height}×{info.width} pixels")
             if not all(math.isfinite(s) and s != 0 for s in info.scales) or not all(map(math.isfinite, info.offsets)):
                 raise ValueError("a scale that is 0 or not finite")
             if info.mask not in (None, *MASKS):
-                raise ValueError(f"mask {info.mask!r}")
+                raise ValueError(f"mask {errors.plain(repr(info.mask))}")
             if len(info.transform or range(6)) != 6 or any(len(row) != 7 for row in info.gcps):
                 raise ValueError("transform or ground control points out of shape")
             for crs in filter(None, (info.crs, info.gcp_crs)):
                 rasterio.crs.CRS.from_user_input(crs)
             return info
         except (TypeError, ValueError, KeyError, OverflowError) as cause:
-            raise errors.FormatError(f"raster: not a valid raster description ({cause})") from cause
+            raise errors.FormatError(f"raster: not a valid raster description ({errors.plain(cause)})") from cause
 
     @property
     def working_dtype(self) -> str:

@@ -235,6 +235,11 @@ def _create(
                 f"output {target}: a product is restored whole; leave out window, bands and cog, or name a .tif"
             )
         return safe.create_product(target, reader, tags=tags, overwrite=overwrite)
+    if Path(target).suffix.lower() not in (".tif", ".tiff"):
+        raise errors.InputError(
+            f"output {target}: only GeoTIFFs are written; pass a name that ends in .tif, or in .SAFE or .zip for the "
+            "product that a file was made from"
+        )
     part = info.cropped(output.window_of(info), output.bands_of(info))
     part = replace(part, tags={**part.tags, **tags})
     # Overviews are means of power, so of amplitudes the root mean square.
