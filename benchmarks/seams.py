@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sarcodec import chips, codec, container, io, prepare, radiometry, scene, tiling
+from sarcodec import chips, codec, container, io, model_store, prepare, radiometry, scene, tiling
 
 TILE, BAND = 256, 8
 ONE_TILE = 4096
@@ -89,7 +89,7 @@ def main() -> None:
                             "no borders": none,
                             "over": borders / none,
                         }
-            name = Path(model).parent.name if model.endswith(scene.MODEL_SUFFIX) else model
+            name = Path(model).parent.name if model.endswith(model_store.MODEL_SUFFIX) else model
             means = {
                 key: float(np.mean([one[key] for one in found.values()])) for key in ("borders", "no borders", "over")
             }

@@ -38,15 +38,15 @@ CACHE_BYTES = 64 << 20
 class RasterReader:
     """An open raster: :attr:`info`, :meth:`read` of windows and a thinned :meth:`sample`.
 
-    Made by :func:`open_raster`. :attr:`name` is fit to be shown: :func:`virtual.public`. :attr:`places` are the files
-    that the raster is made of; :attr:`picture` says what kind of picture it is where it plainly is one.
+    Made by :func:`open_raster`. :attr:`name` is fit to be shown: :func:`virtual.public`. :attr:`places` are the
+    local files that the raster is made of; :attr:`picture` says what kind of picture it is where it plainly is one.
     """
 
     def __init__(self, dataset: rasterio.DatasetReader, nodata: float | None = None) -> None:
         self._dataset = dataset
         self.name = virtual.public(dataset.name)
         self.info = _with_nodata(_describe(dataset), nodata, self.name)
-        self.places = tuple(map(str, dataset.files))
+        self.places = () if virtual.is_virtual(dataset.name) else tuple(map(str, dataset.files))
         self.picture = _picture(dataset)
         self._packings = tuple(packing.Packing.of(asdict(self.info), band) for band in range(self.info.count))
 
