@@ -136,3 +136,26 @@ def test_command_line(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (
         call("compress", *sources[1:], "-o", tmp_path / "two", "--model", work / "tiny.ckpt", "--max-error", 2) == 0
     )
+
+
+def test_folders_and_reruns(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder stands for its GeoTIFFs; with --skip-existing only what is missing is made."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("harbour.tif", "forest.tif"):
+        (source / name).write_bytes((work / name).read_bytes())
+    (source / "notes.txt").write_text("none of them")
+    command = ("compress", source, "-o", target, "--model", work / "tiny.ckpt")
+    assert call(*command) == 0
+    first = {path.name: path.stat().st_mtime_ns for path in target.iterdir()}
+    assert set(first) == {"harbour.sarc", "forest.sarc"}
+    assert call(*command) == 2  # they exist
+    (target / "forest.sarc").unlink()
+    assert call(*command, "--skip-existing") == 0
+    assert (target / "forest.sarc").exists()
+    assert (target / "harbour.sarc").stat().st_mtime_ns == first["harbour.sarc"]
+    capsys.readouterr()
+    assert call(*command, "--skip-existing") == 0
+    assert "nothing to do" in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    assert call("compress", tmp_path / "empty", "-o", target) == 2

@@ -10,6 +10,8 @@ from pathlib import Path
 from sarcodec import codec, errors, radiometry, rate_control, safe, scene
 
 SUFFIX = ".sarc"
+RASTERS = (".tif", ".tiff")
+"""What is taken of a folder, besides products."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,13 @@ def jobs(
     *,
     polarisation: str | None = None,
     overwrite: bool = False,
+    skip_existing: bool = False,
 ) -> list[Job]:
     """Say which file is made of which source, and check all that can be checked before anything is written.
 
-    The file of ``S1A_….SAFE``, ``S1A_….SAFE.zip`` or ``S1A_….tif`` is ``FOLDER/S1A_….sarc``. A source that is there
-    but cannot be opened is a job like any other, and fails when its turn comes.
+    The file of ``S1A_….SAFE``, ``S1A_….SAFE.zip`` or ``S1A_….tif`` is ``FOLDER/S1A_….sarc``. A folder that is no
+    product stands for the GeoTIFFs and products in it. A source that is there but cannot be opened is a job like any
+    other, and fails when its turn comes. With ``skip_existing`` what has its file already is no job.
 
     Raises
     ------
@@ -83,16 +87,35 @@ def jobs(
     if not place.parent.is_dir():
         raise errors.InputError(f"output {place}: the folder {place.parent} does not exist; create it first")
     owners: dict[Path, str] = {}
-    for source in [os.fspath(source) for source in sources]:
+    for source in _expanded(sources):
         target = place / f"{_stem(source)}{SUFFIX}"
         if target in owners:
             raise errors.InputError(
                 f"sources: {owners[target]} and {source} would both become {target}; rename one, or use two folders"
             )
+        if target.exists() and skip_existing:
+            continue
         if target.exists() and not overwrite:
             raise errors.InputError(f"output {target}: exists already; pass overwrite (--overwrite) to replace it")
         owners[target] = source
     return [Job(source, target, _pixels(source, polarisation)) for target, source in owners.items()]
+
+
+def _expanded(sources: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Return the sources, and of a folder that is no product what lies in it; InputError for one with nothing."""
+    found: list[str] = []
+    for source in [os.fspath(source) for source in sources]:
+        folder = Path(source)
+        if not folder.is_dir() or safe.is_product(source):
+            found.append(source)
+            continue
+        inside = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in RASTERS or safe.is_product(p)]
+        if not inside:
+            raise errors.InputError(
+                f"sources: {folder} holds no GeoTIFF and no product; pass another folder or files"
+            )
+        found += map(str, inside)
+    return found
 
 
 def _stem(source: str) -> str:

@@ -21,7 +21,7 @@ def compress(
         list[str],
         typer.Argument(
             help="SOURCE TARGET, or with -o any number of sources. A source is a raster (intensity, amplitude DN or "
-            "dB), or a SAFE folder or zip file; the target is the .sarc file to write.",
+            "dB), or a SAFE folder or zip file, or with -o a folder of these; the target is the .sarc file to write.",
         ),
     ],
     output: Annotated[
@@ -56,6 +56,9 @@ def compress(
         typer.Option(help="Address of a Dask scheduler: its workers take a source each, or parts of a single one."),
     ] = None,
     overwrite: terminal.Overwrite = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="With -o: leave out sources that have their file already.")
+    ] = False,
     device: terminal.Device = "cpu",
     precision: terminal.Precision = "auto",
     quiet: terminal.Quiet = False,
@@ -95,7 +98,12 @@ def compress(
             job = batch.Job(paths[0], Path(paths[1]), _pixels(paths[0], polarisation))
             _compress_one(job, request, scheduler, overwrite, quiet, as_json, said)
         else:
-            jobs = batch.jobs(paths, output, polarisation=polarisation, overwrite=overwrite)
+            jobs = batch.jobs(
+                paths, output, polarisation=polarisation, overwrite=overwrite, skip_existing=skip_existing
+            )
+            if not jobs:
+                terminal.say(f"{output}: all are there already, nothing to do")
+                return
             _compress_many(jobs, request, scheduler, overwrite, quiet, as_json, said)
 
 
