@@ -14,7 +14,7 @@ import xarray
 
 import sarcodec
 import tiny
-from sarcodec import container, errors, io, scene
+from sarcodec import container, errors, io, model_store, scene
 from test_cli import call
 
 Write = Callable[..., Path]
@@ -360,3 +360,26 @@ def test_foreign_names_are_quoted_in_one_short_line(tmp_path: Path) -> None:
     assert str(raised.value).isprintable() and len(str(raised.value)) < 500
     assert errors.plain("a\nb\x1b[31m") == "a·b·[31m"
     assert len(errors.plain("n" * 999)) == 200
+
+
+def test_a_file_is_a_source_like_any_raster(
+    packed_tif: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Coded again: smaller, the same invalid pixels and description, and a header that says so."""
+    path = tmp_path / "tiny.ckpt"
+    path.write_bytes(tiny.lapped_bytes())
+    monkeypatch.setattr(model_store, "shipped_models", lambda: {"tiny": path})
+    monkeypatch.setattr(model_store, "IDENTITIES", {"tiny": tiny.lapped_codec().engine.identity})
+    fine, coarse = tmp_path / "fine.sarc", tmp_path / "coarse.sarc"
+    scene.compress_file(packed_tif, fine, tiny.lapped_codec(), quality=70)
+    assert call("compress", fine, coarse, "--model", path, "--quality", 30) == 0
+    assert coarse.stat().st_size < 0.6 * fine.stat().st_size
+    with container.Reader(fine) as before, container.Reader(coarse) as after:
+        assert dict(after.header.raster) == dict(before.header.raster)
+        assert "history" not in before.header.extra
+        (past,) = after.header.extra["history"]
+        assert (past["step"], past["model"]) == (before.header.step, before.header.model)
+    with back(coarse, tmp_path) as found, rasterio.open(packed_tif) as given:
+        np.testing.assert_array_equal(found.read(1) == -32768, given.read(1) == -32768)
+    with pytest.raises(errors.InputError, match="is the source"):
+        scene.compress_file(fine, fine, tiny.lapped_codec(), overwrite=True)

@@ -131,7 +131,7 @@ def _stem(source: str) -> str:
 def _pixels(source: str, polarisation: str | None) -> int:
     """Count the pixels of all bands; 0 for a source that is damaged, InputError for one that is missing."""
     try:
-        with safe.open_source(source, polarisation) as raster:
+        with scene.open_source(source, polarisation) as raster:
             return raster.info.count * raster.info.height * raster.info.width
     except (errors.SarcodecError, OSError) as cause:
         if not Path(source).exists():
@@ -148,7 +148,7 @@ def compress(
     advance: codec.Advance | None = None,
 ) -> scene.Size:
     """Compress one source as :func:`scene.compress_file` does, which says what is raised."""
-    with safe.open_source(job.source, request.polarisation, nodata=request.nodata) as raster:
+    with scene.open_source(job.source, request.polarisation, nodata=request.nodata) as raster:
         return scene.compress_file(
             raster,
             job.target,

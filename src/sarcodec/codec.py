@@ -358,6 +358,7 @@ class Codec:
             max_error_db=engine.max_error_db if isinstance(engine, engines.BoundedEngine) else None,
             seed=SEED if options.speckle else None,
             product=layout.product,
+            extra=layout.extra,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -36,7 +36,7 @@ class Layout:
     """What is known of a source besides its pixels; ``record`` is the full description for the header.
 
     Where the source is a product, ``files`` yields path and bytes of those of its files that are kept as they are.
-    ``reason`` says in a few words how the quantity is known.
+    ``reason`` says in a few words how the quantity is known, ``extra`` goes into the header.
     """
 
     count: int
@@ -50,3 +50,4 @@ class Layout:
     product: product.Product | None = None
     files: Callable[[], Iterable[tuple[str, bytes]]] = tuple
     reason: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)

@@ -8,7 +8,7 @@ import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from sarcodec import (
     rate_control,
     safe,
     tiling,
+    transcoding,
     validity,
     virtual,
 )
@@ -35,6 +36,9 @@ from sarcodec.model_store import load_model as load_model
 from sarcodec.model_store import open_codec as open_codec
 from sarcodec.model_store import shipped_models as shipped_models
 from sarcodec.output import Output
+
+Opened = io.RasterReader | safe.ProductReader | transcoding.FileSource
+"""A source that is open."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ def layout_of(
             "or dB"
         )
     reason = "as asked"
-    if isinstance(source, safe.ProductReader) and quantity is None:
-        quantity, reason = source.quantity, "product"
+    if isinstance(source, safe.ProductReader | transcoding.FileSource) and quantity is None:
+        quantity, reason = source.quantity, "product" if isinstance(source, safe.ProductReader) else "header"
     if quantity is None:
         quantity, reason = radiometry.decide_quantity(source.sample(0), info.working_nodata, info.unit_text())
     elif not accept_loss:
@@ -117,11 +121,14 @@ def layout_of(
     )
     if isinstance(source, safe.ProductReader):
         return replace(layout, product=source.product, files=source.files)
+    if isinstance(source, transcoding.FileSource):
+        history = {transcoding.HISTORY: source.history()}
+        return replace(layout, product=source.product, files=source.files, extra=history)
     return layout
 
 
 def compress_file(
-    source: str | os.PathLike[str] | io.RasterReader | safe.ProductReader,
+    source: str | os.PathLike[str] | Opened,
     target: str | os.PathLike[str],
     model: str | os.PathLike[str] | codec.Codec | None = None,
     *,
@@ -135,11 +142,11 @@ def compress_file(
 
     Parameters
     ----------
-    source : path, RasterReader or ProductReader
+    source : path, RasterReader, ProductReader or FileSource
         Anything GDAL reads, by path, URL or path of a virtual file system: intensity, amplitude DN or dB, any number
         of bands of one real dtype. Or a Sentinel-1 GRD product, a local SAFE folder or its zip file, whose other
-        files are kept byte for byte. Or one that is open already: :func:`safe.open_source` opens one polarisation of
-        a product.
+        files are kept byte for byte. Or a ``.sarc`` file of a shipped model, which is decoded and coded again. Or one
+        that is open already: :func:`open_source` opens one polarisation of a product.
     target : path
         The file to write; appears whole or not at all.
     model : path, str or Codec, optional
@@ -166,7 +173,8 @@ def compress_file(
     options, goal = asking.resolve(asked, options)
     known = radiometry.Quantity.parse(quantity) if isinstance(quantity, str) else quantity
     coder = model if isinstance(model, codec.Codec) else open_codec(model)
-    with _opened(source, asked.get("nodata")) as raster:
+    opened = open_source(source, nodata=asked.get("nodata")) if isinstance(source, str | os.PathLike) else None
+    with opened or nullcontext(cast(Opened, source)) as raster:
         atomic.refuse_sources(target, raster.places)
         layout = layout_of(raster, raster.info, known, raster.name, accept_loss=options.accept_loss)
         with atomic.output(target, overwrite=overwrite) as temporary:
@@ -180,13 +188,13 @@ def compress_file(
     return Size(size, layout.count, layout.height, layout.width, decision)
 
 
-def _opened(
-    source: str | os.PathLike[str] | io.RasterReader | safe.ProductReader, nodata: float | None
-) -> AbstractContextManager[io.RasterReader | safe.ProductReader]:
-    """Open a source by its name; one that is open stays so."""
-    if isinstance(source, io.RasterReader | safe.ProductReader):
-        return nullcontext(source)
-    return safe.open_source(source, nodata=nodata)
+def open_source(
+    place: str | os.PathLike[str], polarisation: str | None = None, *, nodata: float | None = None
+) -> AbstractContextManager[Opened]:
+    """Open a raster, a product or a ``.sarc`` file to be compressed; raises as :func:`safe.open_source`."""
+    if transcoding.is_file(place):
+        return transcoding.open_file(place)
+    return safe.open_source(place, polarisation, nodata=nodata)
 
 
 def decompress_file(

@@ -108,9 +108,9 @@ def compress(
 
 
 def _pixels(source: str, polarisation: str | None) -> int:
-    from sarcodec import safe
+    from sarcodec import scene
 
-    with safe.open_source(source, polarisation) as raster:
+    with scene.open_source(source, polarisation) as raster:
         return raster.info.count * raster.info.height * raster.info.width
 
 
