@@ -6,7 +6,7 @@ import io as bytes_io
 import os
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack, cast
 
@@ -47,7 +47,7 @@ class Decision:
 
     quantity: radiometry.Quantity
     reason: str
-    nodata: float | None
+    nodata: float | None = field(compare=False)  # NaN is not equal to itself
     tally: validity.Tally
 
     def __str__(self) -> str:
