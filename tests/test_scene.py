@@ -16,7 +16,7 @@ import pytest
 import rasterio
 
 import tiny
-from sarcodec import codec, container, errors, io, radiometry, scene, tiling
+from sarcodec import checkpoint, codec, container, errors, io, radiometry, scene, tiling
 
 Written = Callable[..., Path]
 GEO = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5400000)}
@@ -248,9 +248,8 @@ def test_model_that_is_not_here(packed: Path, tmp_path: Path) -> None:
     with pytest.raises(errors.ModelMissing, match=rf"{identity}.*--model"):
         scene.decompress_file(packed, tmp_path / "b.tif")
     other = tmp_path / "other.ckpt"
-    data = bytearray(tiny.calibrated_bytes())
-    data[-1] ^= 1
-    other.write_bytes(data)
+    known = checkpoint.load(tiny.write_checkpoint(tmp_path))
+    checkpoint.save(other, dataclasses.replace(known, training={"another": 1}))
     with pytest.raises(errors.ModelMissing, match=rf"{identity}.*--model"):
         scene.decompress_file(packed, tmp_path / "b.tif", model=other)
     with pytest.raises(errors.InputError, match=r"'no-such-model'.*neither"):
