@@ -128,8 +128,13 @@ def lowest_rate(curve: Sequence[evaluation.Row], targets: Targets) -> float | No
 
 
 def psnr_at(curve: Sequence[evaluation.Row], bits_per_pixel: float) -> float | None:
-    """Return the PSNR of a curve at a rate, linear in its logarithm between measured points; None outside them."""
+    """Return the PSNR of a curve at a rate, linear in its logarithm between measured points.
+
+    None outside them, but for 3 % by which files miss the rates they aim at.
+    """
     points = sorted((row.bits_per_pixel, row.metrics.psnr_db) for row in curve if math.isfinite(row.bits_per_pixel))
+    if points and bits_per_pixel < points[0][0] <= 1.03 * bits_per_pixel:
+        return points[0][1]
     for (low, begin), (high, end) in itertools.pairwise(points):
         if low <= bits_per_pixel <= high:
             return begin + (end - begin) * math.log(bits_per_pixel / low) / math.log(high / low)
