@@ -472,6 +472,17 @@ def test_a_study_that_still_rises_says_so(made: Made, tmp_path: Path) -> None:
         assert ("Not converged" in (tmp_path / "page.html").read_text()) == expected
 
 
+def test_the_longest_training_of_a_model_counts(made: Made) -> None:
+    study = results.load(made.folder)
+    short = study.cells[0]
+    record = {**short.record, "training": {**short.record["training"], "epochs": short.epochs + 1}}
+    longer = dataclasses.replace(short, record=record)
+    both = dataclasses.replace(study, cells=(short, longer, *study.cells[1:]))
+    others = [cell.name for cell in study.cells if cell.setting != short.setting]
+    assert others and [cell.name for cell in both.longest] == [short.name, *others]
+    assert both.longest[0] is longer
+
+
 def test_floats_are_what_the_model_gives(made: Made) -> None:
     """Rows of latents as floats equal the model run by hand, and lie above those of the finest step or near them."""
     study = results.load(made.folder)

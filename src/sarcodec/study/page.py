@@ -134,13 +134,14 @@ def _notices(study: results.Study) -> str:
     if study.unfinished:
         waiting = "; ".join(f"{cell.name} ({cell.state})" for cell in study.unfinished)
         notes.append(f"<strong>Not finished:</strong> {html.escape(waiting)}.")
-    rising = {cell.name: rise for cell in study.cells if (rise := cell.late_rise) >= FLAT_DB}
+    rising = {cell.name: rise for cell in study.longest if (rise := cell.late_rise) >= FLAT_DB}
     if rising:
         most = max(rising, key=lambda name: rising[name])
         notes.append(
             f"<strong>Not converged:</strong> over the last fifth of its training the validation PSNR of "
-            f"{html.escape(most)} still rose by {rising[most]:.2f} dB, of {len(rising)} of {len(study.cells)} cells "
-            f"by {FLAT_DB:g} dB or more. Differences between variants may be differences in speed of learning."
+            f"{html.escape(most)} still rose by {rising[most]:.2f} dB, of {len(rising)} of {len(study.longest)} "
+            f"trainings by {FLAT_DB:g} dB or more. "
+            "Differences between variants may be differences in speed of learning."
         )
     for name, reason in study.peers.missing:
         notes.append(f"<strong>Missing:</strong> {html.escape(names.CODECS.get(name, name))}: {html.escape(reason)}.")
@@ -257,9 +258,10 @@ def _convergence(study: results.Study) -> str:
         drawn.append((charts.convergence(study, cells), f"What was tried besides, at latent ratio {ratio:g}."))
     return (
         "<p>A curve that still rises at its end says that its model was not trained to its end; less than "
-        f"{FLAT_DB:g} dB over the last fifth counts as flat (table of cells). A learning rate that goes to zero "
-        "flattens every curve: a flat end alone does not prove that more steps would bring nothing. Dotted: linear "
-        "codes of as many values on the same patches.</p>" + pieces.charts_of(drawn)
+        f"{FLAT_DB:g} dB over the last fifth counts as flat (table of cells). Of a model that was trained for "
+        "several numbers of epochs the longest training counts. A learning rate that goes to zero flattens "
+        "every curve: a flat end alone does not prove that more steps would bring nothing. Dotted: linear codes "
+        "of as many values on the same patches.</p>" + pieces.charts_of(drawn)
     )
 
 
@@ -287,7 +289,7 @@ def _cells(study: results.Study) -> str:
         "Multiply-adds per pixel",
         "Latent ratio",
         "Epochs",
-        "Steps of patches",
+        "Steps of windows",
         "Rise in the last fifth",
         "Minutes",
         "Machine",
@@ -298,6 +300,6 @@ def _cells(study: results.Study) -> str:
         body += "<h3>Not finished</h3>" + pieces.table(("Cell", "State"), waiting)
     return (
         body
-        + '<p class="soft">Last fall: by how much the best validation loss fell over the last fifth of the epochs. '
+        + '<p class="soft">Rise: by how many dB the best validation PSNR rose over the last fifth of the epochs. '
         "Minutes are those of the last uninterrupted stretch of training.</p>"
     )

@@ -66,6 +66,16 @@ class Finished:
         return int(self.record["training"]["seed"])
 
     @property
+    def epochs(self) -> int:
+        """Epochs it was to be trained for."""
+        return int(self.record["training"]["epochs"])
+
+    @property
+    def setting(self) -> str:
+        """Its model and how that begins: alike in cells that differ in epochs and seed alone."""
+        return json.dumps([self.record["model"], self.record["training"].get("start")], sort_keys=True)
+
+    @property
     def latent_ratio(self) -> float:
         """Pixels per latent value."""
         return float(self.record["latent_ratio"])
@@ -102,6 +112,14 @@ class Study:
     peers: peers.Measured
     patches: Path | None = None
     linear: linear_bounds.Validation = field(default_factory=dict)
+
+    @cached_property
+    def longest(self) -> tuple[Finished, ...]:
+        """Cells without those whose model, begun alike, was also trained for more epochs."""
+        most: dict[str, int] = {}
+        for cell in self.cells:
+            most[cell.setting] = max(cell.epochs, most.get(cell.setting, 0))
+        return tuple(cell for cell in self.cells if cell.epochs == most[cell.setting])
 
     @cached_property
     def families(self) -> tuple[str, ...]:
