@@ -9,6 +9,16 @@ import pytest
 from sarcodec import atomic, errors
 
 
+@pytest.fixture(params=["unnamed", "named"], autouse=True)
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether files can be open without a name."""
+    if request.param == "named":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    elif not hasattr(os, "O_TMPFILE"):
+        pytest.skip("files without a name are Linux's")
+    return str(request.param)
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -20,9 +30,18 @@ def old(tmp_path: Path) -> Path:
     return path
 
 
-def test_appears_only_when_the_block_ends(tmp_path: Path) -> None:
+def test_appears_only_when_the_block_ends(tmp_path: Path, system: str) -> None:
     target = tmp_path / "out.tif"
     with atomic.output(target) as temporary:
+        temporary.write_bytes(b"new")
+        assert names(tmp_path) == ([] if system == "unnamed" else [temporary.name])
+    assert target.read_bytes() == b"new"
+    assert names(tmp_path) == ["out.tif"]
+
+
+def test_a_temporary_that_must_have_a_name(tmp_path: Path) -> None:
+    target = tmp_path / "out.tif"
+    with atomic.output(target, named=True) as temporary:
         temporary.write_bytes(b"new")
         assert not target.exists()
         assert temporary.parent == target.parent
@@ -88,6 +107,20 @@ def test_refusals_come_before_the_block_runs(old: Path) -> None:
     assert old.read_bytes() == b"old"
 
 
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    atomic.write_bytes(tmp_path / "ours", b"x")
+    (tmp_path / "other").write_bytes(b"x")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_scratch_folders_go(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), atomic.scratch(tmp_path / "out.zip") as folder:
+        (folder / "sub").mkdir()
+        assert names(tmp_path) == [folder.name]
+        raise ValueError
+    assert names(tmp_path) == []
+
+
 def test_long_names(tmp_path: Path) -> None:
     longest = "ä" * 125 + ".tif"
     atomic.write_bytes(tmp_path / longest, b"x")
@@ -119,7 +152,7 @@ def test_a_full_device(tmp_path: Path) -> None:
         pytest.skip("/dev/full is a Linux device")
     with (
         pytest.raises(errors.OutputError, match="No space left"),
-        atomic.output(tmp_path / "a") as temporary,
+        atomic.output(tmp_path / "a", named=True) as temporary,
     ):
         temporary.symlink_to(full)
         temporary.write_bytes(b"x" * 100)
@@ -242,7 +275,7 @@ def dead() -> int:
 def test_what_killed_writers_left_is_named_and_removed(
     tmp_path: Path, dead: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with atomic.output(tmp_path / "out.sarc") as alive:
+    with atomic.output(tmp_path / "out.sarc", named=True) as alive:
         alive.write_bytes(b"another thread's")
         left = tmp_path / alive.name.replace(f"-{os.getpid()}-", f"-{dead}-")
         left.write_bytes(b"half")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ START = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom sarcodec import cli; cli.main()"
 )
 """As the console script starts, also where this test runs in the background of a shell, which ignores SIGINT."""
+
+NAMED = f"import os; vars(os).pop('O_TMPFILE', None)\n{START}"
+"""As where no file can be open without a name."""
 
 WAIT_S = 120
 FAST = ("--tile", "256", "--effort", "1")
@@ -38,26 +42,35 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(work: Path, target: Path, *more: str) -> subprocess.Popen[str]:
+def start(work: Path, target: Path, *more: str, program: str = START) -> subprocess.Popen[str]:
     """Begin to compress or decompress to ``target``; slow enough that a signal comes in between."""
     if target.suffix == ".sarc":
         words = ["compress", str(work / "scene.tif"), str(target), "--tile", "64", "--effort", "4"]
     else:
         words = ["decompress", str(work / "scene.sarc"), str(target)]
-    command = [sys.executable, "-c", START, *words, "--model", str(work / "tiny.ckpt"), *more]
+    command = [sys.executable, "-c", program, *words, "--model", str(work / "tiny.ckpt"), *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def temporary_of(process: subprocess.Popen[str], folder: Path) -> Path:
-    """Wait until the process has its temporary, and that has bytes."""
+    """Wait until the process has its temporary, and that has bytes; it may be an open file without a name."""
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end:
-        found = [path for path in folder.glob(".*.part*") if f"-{process.pid}-" in path.name]
-        if found and any(path.is_dir() or path.stat().st_size > 0 for path in found):
-            return found[0]
+        with suppress(OSError):  # it has ended
+            for path in [*folder.glob(f".*-{process.pid}-*.part*"), *unnamed(process, folder)]:
+                if path.stat().st_size > 0:
+                    return path
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
     raise TimeoutError(f"no temporary in {folder}")
+
+
+def unnamed(process: subprocess.Popen[str], folder: Path) -> list[Path]:
+    """Open files of a process that have no name, in a folder."""
+    handles = Path(f"/proc/{process.pid}/fd")
+    if not handles.is_dir():
+        return []
+    return [path for path in handles.iterdir() if str(path.readlink()).startswith(f"{folder}/#")]
 
 
 def names(folder: Path) -> list[str]:
@@ -118,14 +131,24 @@ def test_an_ignored_signal_stays_ignored(work: Path, tmp_path: Path) -> None:
     assert process.returncode == 0 and names(tmp_path) == ["out.tif"]
 
 
-def test_a_kill_leaves_the_temporary_and_the_next_run_removes_it(work: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files without a name are Linux's")
+@pytest.mark.parametrize("name", ["out.sarc", "out.tif"])
+def test_a_kill_leaves_nothing(work: Path, tmp_path: Path, name: str) -> None:
+    killed = start(work, tmp_path / name)
+    temporary_of(killed, tmp_path)
+    killed.kill()
+    killed.communicate(timeout=WAIT_S)
+    assert killed.returncode == -signal.SIGKILL and names(tmp_path) == []
+
+
+def test_a_kill_leaves_a_named_temporary_and_the_next_run_removes_it(work: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.sarc"
-    killed = start(work, target)
+    killed = start(work, target, program=NAMED)
     left = temporary_of(killed, tmp_path)
     killed.kill()
     killed.communicate(timeout=WAIT_S)
     assert names(tmp_path) == [left.name]
-    slow = start(work, target)
+    slow = start(work, target, program=NAMED)
     other = temporary_of(slow, tmp_path)
     assert names(tmp_path) == [other.name]
     slow.send_signal(signal.SIGSTOP)

@@ -1,12 +1,15 @@
-"""Outputs that appear whole or not at all: written beside their target, then renamed.
+"""Outputs that appear whole or not at all: written without a name or beside their target, then given its name.
 
-The name of a temporary tells who writes it: ``.STEM.MACHINE-PROCESS-RANDOM.part``. What a killed process left is
-removed by the next that writes to a target of that stem on the same machine; whether a process of another machine,
-container or time before a restart still lives cannot be told, so what such a one left stays.
+On Linux a file has no name until it is whole, so that a killed process leaves nothing. Folders, and files where the
+file system can't do that, are temporaries beside the target until they are renamed. The name of a temporary tells who
+writes it: ``.STEM.MACHINE-PROCESS-RANDOM.part``. What a killed process left is removed by the next that writes to a
+target of that stem on the same machine; whether a process of another machine, container or time before a restart
+still lives cannot be told, so what such a one left stays.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import logging
@@ -16,7 +19,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from sarcodec import errors
@@ -25,8 +28,10 @@ log = logging.getLogger("sarcodec")
 
 
 @contextmanager
-def output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
+def output(path: str | os.PathLike[str], *, overwrite: bool = False, named: bool = False) -> Iterator[Path]:
+    """Yield a temporary path that becomes ``path`` when the block ends without an error.
+
+    The temporary may be the path of an open file of this process: it can be opened, but has no suffix or neighbours.
 
     Parameters
     ----------
@@ -34,6 +39,8 @@ def output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
         The file to write. Its folder must exist.
     overwrite : bool
         Whether an existing file may be replaced.
+    named : bool
+        Whether the temporary must lie beside ``path`` with its suffix, for writers that make files beside theirs.
 
     Raises
     ------
@@ -44,16 +51,30 @@ def output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
         When the system refuses the write (no space left, no permission). The temporary file is removed.
     """
     target = Path(path)
-    temporary = _temporary(target, f"part{target.suffix}")
+    beside = _temporary(target, f"part{target.suffix}")
     try:
         with _as_output_error(target):
             check(target, overwrite=overwrite)
             _remove_abandoned(target)
-            yield temporary
-            _publish(temporary, target, overwrite)
+            with nullcontext() if named else _unnamed(target.parent) as unnamed:
+                yield unnamed or beside
+                if unnamed is not None:
+                    _name(unnamed, beside)
+                _publish(beside, target, overwrite)
     finally:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside a target that is removed when the block ends, however it does."""
+    temporary = _temporary(target, "part")
+    temporary.mkdir()
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -137,6 +158,27 @@ def _lives(process: int) -> bool:
     except OSError:  # of another user
         return True
     return True
+
+
+@contextmanager
+def _unnamed(folder: Path) -> Iterator[Path | None]:
+    """Yield the path of an open file of no name, which is gone when the block ends; None where there is no such."""
+    handle = -1
+    with suppress(AttributeError, OSError):  # not Linux; a file system that has no such files
+        handle = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    path = Path(f"/proc/self/fd/{handle}")
+    try:
+        yield path if handle >= 0 and path.exists() else None
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def _name(unnamed: Path, path: Path) -> None:
+    """Give an open file of no name a name."""
+    if not unnamed.stat().st_size:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    os.link(unnamed, path, src_dir_fd=0)  # naming a folder, even unused, takes the system call that follows links
 
 
 def _publish(temporary: Path, target: Path, overwrite: bool) -> None:

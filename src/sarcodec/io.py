@@ -165,7 +165,7 @@ def create_raster(
     InputError, OutputError
         As :func:`atomic.output`; InputError also when ``info`` cannot be written as a GeoTIFF.
     """
-    with atomic.output(path, overwrite=overwrite) as temporary:
+    with atomic.output(path, overwrite=overwrite, named=overviews is not None) as temporary:
         plain = temporary if overviews is None else temporary.with_suffix(".plain.tif")
         try:
             settings = {"GDAL_CACHEMAX": CACHE_BYTES, "GDAL_TIFF_INTERNAL_MASK": True}

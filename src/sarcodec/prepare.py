@@ -318,7 +318,7 @@ class _ShardWriter:
     def _flush(self) -> None:
         name = f"{self._prefix}.{len(self.files):03d}.npy"
         stack = np.array(self._buffer, np.float32).reshape(-1, self._size, self._size)
-        with atomic.output(self._folder / name, overwrite=True) as temporary:
-            np.save(temporary, stack, allow_pickle=False)
+        with atomic.output(self._folder / name, overwrite=True) as temporary, temporary.open("wb") as stream:
+            np.save(stream, stack, allow_pickle=False)
         self.files.append((name, len(self._buffer)))
         self._buffer = []

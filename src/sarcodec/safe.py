@@ -8,7 +8,6 @@ writes pixels; of the XML only what it leaves out is parsed: what the measuremen
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -390,9 +389,9 @@ def _product_folder(target: Path, name: str, overwrite: bool) -> Iterator[Path]:
         return
     with (
         atomic.output(target, overwrite=overwrite) as packed,
-        tempfile.TemporaryDirectory(prefix=f".{name[:32]}.", suffix=".part", dir=target.parent) as parent,
+        atomic.scratch(target) as parent,
     ):
-        folder = Path(parent) / name
+        folder = parent / name
         folder.mkdir()
         yield folder
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
