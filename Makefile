@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DATA ?= $(or $(SARCODEC_DATA),../shared/data)
 
 # train-lapped makes the default model, train-default the fixed-ratio autoencoder residual16.
-.PHONY: setup demo test train-default train-lapped results bench seams study codec-results codec-speed clean
+.PHONY: setup demo test train-default train-lapped results bench seams study codec-results codec-speed robustness clean
 
 setup: $(VENV)/.ready
 
@@ -60,6 +60,10 @@ bench: setup
 
 seams: setup
 	$(BIN)/python benchmarks/seams.py --model residual16 lapped64 --data $(DATA)/test -o docs/results/seams.json
+
+# Damaged and hostile files, and kills: some minutes.
+robustness: setup
+	$(BIN)/python -W ignore benchmarks/robustness.py -o docs/results/robustness.md
 
 clean:
 	rm -rf $(VENV) demo build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
