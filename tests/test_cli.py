@@ -146,6 +146,17 @@ def test_info_counts(work: Path, run: Run) -> None:
     assert last["step_multipliers"] == []  # to resume from, not to code with
 
 
+def test_info_of_several(work: Path, run: Run) -> None:
+    paths = [work / "harbour.sarc", work / "run/last.ckpt"]
+    alone = [json.loads(run("info", path, "--json")[1]) for path in paths]
+    together = json.loads(run("info", *paths, "--json")[1])
+    assert together == [{"file": str(path)} | record for path, record in zip(paths, alone, strict=True)]
+    words = run("info", *paths)[1]
+    assert words.index("harbour.sarc") < words.index("last.ckpt")
+    status, out, err = run("info", paths[0], work / "missing.sarc")
+    assert (status, out) == (2, "") and "missing.sarc" in err
+
+
 def test_evaluate(work: Path, run: Run, tmp_path: Path) -> None:
     command = ("evaluate", work / "run/best.ckpt", work / "forest.tif", "--step", 1, "--step", 4)
     status, out, _ = run(*command, "--json", "-o", tmp_path / "rows.csv")

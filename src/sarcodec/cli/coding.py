@@ -68,18 +68,20 @@ def decompress(
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="A .sarc file, a checkpoint or a patch set.")],
+    paths: Annotated[list[Path], typer.Argument(help=".sarc files, checkpoints or patch sets.")],
     as_json: terminal.AsJson = False,
 ) -> None:
-    """Say what a .sarc file, a checkpoint or a patch set holds."""
-    record = _describe(path)
+    """Say what .sarc files, checkpoints or patch sets hold; as JSON a list where there are several."""
+    records = [_describe(path) for path in paths]
     if as_json:
-        terminal.print_json(record)
+        named = [{"file": str(path)} | record for path, record in zip(paths, records, strict=True)]
+        terminal.print_json(records[0] if len(records) == 1 else named)
         return
-    table = Table("", rich.markup.escape(str(path)), show_header=True, box=None)
-    for key, value in _flat(record):
-        table.add_row(key, rich.markup.escape(value))
-    terminal.say(table)
+    for path, record in zip(paths, records, strict=True):
+        table = Table("", rich.markup.escape(str(path)), show_header=True, box=None)
+        for key, value in _flat(record):
+            table.add_row(key, rich.markup.escape(value))
+        terminal.say(table)
 
 
 def simulate(
