@@ -49,3 +49,10 @@ def test_a_reader_that_breaks_is_found(robustness: ModuleType, monkeypatch: pyte
     assert "| forged .sarc | 2 | 0 | 0 | 0 | 0 | 2 |" in robustness.table(
         {"forged .sarc": robustness.run("forged .sarc", 2, (0, 1))}
     )
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("kind", "number"), [("forged .sarc", 150), ("forged .sarc", 878), ("damaged TIFF", 341)])
+def test_what_the_whole_run_once_found(robustness: ModuleType, kind: str, number: int) -> None:
+    """A model's name of 5,000 characters, a list as quantity, and a directory that GDAL reads late."""
+    assert robustness.run(kind, 1, (number,)).outcomes == {"error": 1}

@@ -35,6 +35,10 @@ CACHE_BYTES = 64 << 20
 """GDAL's block cache while a raster is open; its default is a share of the machine's memory."""
 
 
+FAULTS = (rasterio.errors.RasterioError, CPLE_BaseError)
+"""What rasterio raises for damaged files; it lets some of GDAL's own errors through."""
+
+
 class RasterReader:
     """An open raster: :attr:`info`, :meth:`read` of windows and a thinned :meth:`sample`.
 
@@ -67,7 +71,7 @@ class RasterReader:
             if packed is None:
                 return pixels
             valid = self._dataset.read_masks(band + 1, **how) != 0 if self.info.mask else None
-        except rasterio.errors.RasterioError as cause:
+        except FAULTS as cause:
             raise _fault(self._dataset.name, "cannot be read, it is damaged or truncated", cause) from None
         return packed.unpack(pixels, valid)
 
@@ -113,7 +117,7 @@ def open_raster(path: str | os.PathLike[str], *, nodata: float | None = None) ->
     """
     try:
         dataset = _open(path)
-    except rasterio.errors.RasterioError as cause:
+    except FAULTS as cause:
         raise _fault(path, "cannot be opened", cause) from None
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), dataset:
         kinds = {np.dtype(d).kind if "complex_int" not in d else "c" for d in dataset.dtypes}
@@ -122,7 +126,11 @@ def open_raster(path: str | os.PathLike[str], *, nodata: float | None = None) ->
                 f"raster {virtual.public(path)}: got bands of {', '.join(dataset.dtypes)}; "
                 "all bands must share one real dtype (detect complex data first)"
             )
-        yield RasterReader(dataset, nodata)
+        try:
+            reader = RasterReader(dataset, nodata)
+        except FAULTS as cause:
+            raise _fault(path, "cannot be described, it is damaged", cause) from None
+        yield reader
 
 
 def _fault(place: str | os.PathLike[str], what: str, cause: Exception) -> errors.FormatError:

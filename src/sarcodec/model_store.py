@@ -77,8 +77,9 @@ def codec_for(
         chosen = shipped
     else:
         raise errors.ModelMissing(
-            f"{reader.name}: was made by model {reader.header.model} ({reader.header.architecture}), which is not "
-            "installed here; pass its checkpoint (--model) or install the version of sarcodec that ships it"
+            f"{reader.name}: was made by model {errors.plain(reader.header.model)} "
+            f"({errors.plain(reader.header.architecture)}), which is not installed here; "
+            "pass its checkpoint (--model) or install the version of sarcodec that ships it"
         )
     found = codec.Codec(chosen, device=device, precision=precision)
     found.check(reader)

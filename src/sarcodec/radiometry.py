@@ -39,7 +39,7 @@ class Quantity(enum.StrEnum):
             return cls(text.lower())
         except ValueError:
             raise errors.InputError(
-                f"quantity: got {text!r}; pass one of {', '.join(q.value for q in cls)}"
+                f"quantity: got {errors.plain(repr(text))}; pass one of {', '.join(q.value for q in cls)}"
             ) from None
 
 
