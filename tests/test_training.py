@@ -413,6 +413,17 @@ def test_other_variants_train(tmp_path: Path, arch: str, shortcut: str) -> None:
     assert checkpoint.load(tmp_path / "run" / "best.ckpt").config == model
 
 
+def test_a_first_epoch_worse_than_the_start_is_a_spike(tmp_path: Path) -> None:
+    """What a linear start carries is not lost to a rate too high for it: the run goes back, at half the rate."""
+    data = tiny.patch_set(tmp_path / "patches", train=8, val=2)
+    settings = config(epochs=1, warmup_steps=0, learning_rate=3.0, clip_norm=1e3, loss=losses.PRESETS["mse"])
+    model = models.ModelConfig("residual", latent_channels=4, base_channels=8)
+    last = list(training.start(tmp_path / "run", data, model, settings))[-1]
+    assert "spike" in last.note and last.val is not None
+    best = checkpoint.load(tmp_path / "run" / "best.ckpt")
+    assert best.training["epoch"] == 0 and best.metrics["val"]["loss"] == last.val["loss"]
+
+
 def test_starting_from_a_checkpoint_of_another_width(tmp_path: Path) -> None:
     """Weights are copied as far as shapes overlap: the first latent channels, and all of the other layers."""
     data = tiny.patch_set(tmp_path / "patches", train=8, val=2)

@@ -30,7 +30,7 @@ from sarcodec import (
     radiometry,
     residual,
 )
-from sarcodec.inference import Transform, has_bfloat16, open_device
+from sarcodec.inference import Transform, open_device, uses_bfloat16
 
 FloatArray = npt.NDArray[np.float32]
 Core = tuple[slice, slice]
@@ -219,11 +219,9 @@ class LappedEngine:
     margin, reach, ramp, whole = lapped.BLOCK, lapped.REACH, 0, False
 
     def __init__(self, model: lapped_model.LappedModel, device: str, precision: str) -> None:
-        if precision not in ("auto", "float32", "bfloat16"):
-            raise errors.InputError(f"precision: got {precision!r}; pass auto, float32 or bfloat16")
         self.model, self.coder, self.identity = model, model.coder, model.identity
         self._device = open_device(device)
-        self._bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self._device))
+        self._bfloat16 = uses_bfloat16(precision, self._device)
         self.workers = torch.get_num_threads()
         self._one_at_a_time = threading.Lock()  # for the network takes all threads
         self._restorer = model.restorer.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]

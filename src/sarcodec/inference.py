@@ -43,10 +43,8 @@ class Transform:
     """
 
     def __init__(self, model: models.Autoencoder, *, device: str = "cpu", precision: str = "auto") -> None:
-        if precision not in ("auto", "float32", "bfloat16"):
-            raise errors.InputError(f"precision: got {precision!r}; pass auto, float32 or bfloat16")
         self.device = open_device(device)
-        self.bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self.device))
+        self.bfloat16 = uses_bfloat16(precision, self.device)
         self.stride = model.config.stride
         self.margin = model.margin * model.config.stride
         self.window = model.window
@@ -126,6 +124,13 @@ def has_bfloat16(device: str | torch.device) -> bool:
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def uses_bfloat16(precision: str, device: str | torch.device) -> bool:
+    """Tell whether ``precision`` (auto, float32 or bfloat16) means bfloat16 there; InputError for any other."""
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise errors.InputError(f"precision: got {precision!r}; pass auto, float32 or bfloat16")
+    return precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:

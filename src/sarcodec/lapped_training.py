@@ -24,7 +24,7 @@ import numpy.typing as npt
 import safetensors.torch
 import torch
 
-from sarcodec import atomic, coefficient_fit, coefficients, contexts, errors, lapped, lapped_model
+from sarcodec import atomic, coefficient_fit, coefficients, contexts, errors, inference, lapped, lapped_model
 from sarcodec.models import restorer
 
 FIXED_STEPS = (1408, 1664, 1920, 2176, 2432)
@@ -215,7 +215,7 @@ def _train_restorer(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(step, config.restorer_steps)
         originals, decoded, steps = (x.to(device) for x in pairs.batch(config.seed, step, config.batch, config.crop))
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=inference.has_bfloat16(device)):
             restored = model(decoded, steps)
         # relative to what there was to gain, so that every step size counts alike
         before = ((decoded - originals) ** 2).mean(dim=(1, 2, 3))
@@ -259,7 +259,10 @@ def validate(model: restorer.Restorer, pairs: _Pairs, device: torch.device) -> d
     for original, decoded, step in pairs.val:
         height, width = (side // model.config.cell * model.config.cell for side in original.shape)
         batch = torch.from_numpy(decoded[:height, :width].astype(np.float32))[None, None].to(device)
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.bfloat16, enabled=inference.has_bfloat16(device)),
+        ):
             restored = model(batch, torch.tensor([step], device=device))[0, 0].float().cpu().numpy()
         errors_db2 = [
             float(np.mean((x - original[:height, :width]) ** 2)) for x in (restored, batch[0, 0].cpu().numpy())

@@ -15,7 +15,8 @@ class TrainConfig:
 
     ``schedule`` is ``cosine`` (to zero at the last epoch), ``plateau`` (halved after ``patience // 3`` epochs
     without progress) or ``constant``, after ``warmup_steps`` of linear warm-up. ``patience`` epochs without a lower
-    validation loss stop the run; 0 never does. ``precision`` is ``bfloat16`` (autocast) or ``float32``.
+    validation loss stop the run; 0 never does. ``precision`` is ``bfloat16`` (autocast), ``float32``, or
+    ``auto``: bfloat16 where the device computes in it.
 
     ``start`` is ``linear`` (see :mod:`sarcodec.linear_start`), ``random``, or ``auto``: linear for residual variants
     that can. ``crop`` is the side in pixels of the windows that patches are trained on, 0 for whole patches.
@@ -33,7 +34,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     patience: int = 0
     loss: losses.LossWeights = losses.PRESETS["balanced"]
-    precision: str = "bfloat16"
+    precision: str = "auto"
     seed: int = 0
     save_minutes: float = 3.0
     tensorboard: bool = True
@@ -45,7 +46,7 @@ class TrainConfig:
         for name, allowed in (
             ("optimizer", ("adam", "adamw")),
             ("schedule", ("cosine", "plateau", "constant")),
-            ("precision", ("bfloat16", "float32")),
+            ("precision", ("auto", "bfloat16", "float32")),
             ("start", ("auto", "linear", "random")),
         ):
             if getattr(self, name) not in allowed:

@@ -75,6 +75,11 @@ class _Run:
     device: torch.device
 
     @property
+    def bfloat16(self) -> bool:
+        """Whether it computes in bfloat16."""
+        return inference.uses_bfloat16(self.config.precision, self.device)
+
+    @property
     def steps(self) -> int:
         """Steps of the whole run."""
         return batches.count(self.train, self.config) * self.config.epochs
@@ -159,8 +164,7 @@ def _fresh(
     torch.manual_seed(config.seed)
     normalizer = patches.read_manifest(patch_folder).normalizer
     built, train = models.build(model), patches.PatchSet(patch_folder, "train")
-    carries = model.arch != "plain" and linear_start.can_carry(model)
-    if len(train) and (config.start == "linear" or (config.start == "auto" and carries)):
+    if len(train) and _starts_linear(model, config):
         linear_start.fit(built, train, config.seed)
     elif len(train) and built.level is not None:
         linear_start.fit_level(built.level, train)
@@ -171,6 +175,11 @@ def _fresh(
             shared = tuple(slice(min(sides)) for sides in zip(value.shape, given[name].shape, strict=True))
             value[shared] = given[name][shared].to(value.dtype)
     return checkpoint.Checkpoint(model, normalizer, weights)
+
+
+def _starts_linear(model: models.ModelConfig, config: TrainConfig) -> bool:
+    carries = model.arch != "plain" and linear_start.can_carry(model)
+    return config.start == "linear" or (config.start == "auto" and carries)
 
 
 def _splits(patch_folder: Path, config: TrainConfig) -> tuple[patches.PatchSet, patches.PatchSet]:
@@ -209,6 +218,10 @@ def _loop(run: _Run, log: SummaryWriter | None) -> Generator[Progress]:
     """Run epochs of steps, a validation after each, checkpoints, early stop; what closes the loop saves it first."""
     config, at = run.config, run.at
     saved, good = time.monotonic(), run.learner.state()
+    if at.step == 0 and _starts_linear(run.begin.config, config):  # the first epoch may be worse than the start
+        measured = _validate(run)
+        at.best = measured["loss"]
+        run_folder.save_best(run.folder, run.begin, config, at, run.learner.averaged.state_dict(), measured)
     try:
         while not _is_done(config, at):
             run.learner.model.train()
@@ -250,7 +263,7 @@ def _step(run: _Run, batch: torch.Tensor, log: SummaryWriter | None) -> tuple[fl
     learning_rate = _learning_rate(config, at, run.steps)
     for group in run.learner.optimizer.param_groups:
         group["lr"] = learning_rate
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+    with torch.autocast(device.type, torch.bfloat16, enabled=run.bfloat16):
         restored, _ = run.learner.model(pixels)
         loss, mse = losses.combined(restored, pixels, config.loss)
     run.learner.optimizer.zero_grad(set_to_none=True)
@@ -337,7 +350,7 @@ def _validate(run: _Run) -> dict[str, float]:
             spans = [val.manifest.normalizer.bounds[val.locate(i)[0].key].span for i in chosen]
             pixels = torch.from_numpy(np.stack([val.scaled(i) for i in chosen]))[:, None].to(run.device)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(run.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with torch.autocast(run.device.type, torch.bfloat16, enabled=run.bfloat16):
                 restored, _ = run.learner.averaged(pixels)
                 loss, mse = losses.combined(restored, pixels, config.loss)
             squared = ((restored - pixels) ** 2).mean(dim=(1, 2, 3)).cpu().numpy()

@@ -148,7 +148,7 @@ def train(
     warmup_steps: Annotated[int, typer.Option()] = 200,
     clip_norm: Annotated[float, typer.Option(help="Largest gradient norm.")] = 1.0,
     patience: Annotated[int, typer.Option(help="Stop after so many epochs without progress; 0: never.")] = 0,
-    precision: Annotated[str, typer.Option(help="bfloat16 or float32.")] = "bfloat16",
+    precision: terminal.Precision = "auto",
     average: Annotated[float, typer.Option(help="Decay of the exponential mean of the weights; 0: none.")] = 0.998,
     seed: Annotated[int, typer.Option()] = 0,
     save_minutes: Annotated[float, typer.Option(help="Minutes between checkpoints to resume from.")] = 3.0,
