@@ -29,9 +29,11 @@ def sections(study: results.Study, places: Mapping[str, pictures.Place] | None =
     if not study.images:
         text = "<p>The folder does not say which images the study was measured on; name its plan to see pictures.</p>"
         return {"Pictures": text}
+    points = pictures.operating_points(study)
+    if not points:
+        return {"Pictures": "<p>The folder holds no checkpoints of its cells any more: there are tables alone.</p>"}
     images = list(chips.read(study.images))
     found = pictures.find_places(images) if places is None else dict(places)
-    points = pictures.operating_points(study)
     shown = next((place for kind, place in found.items() if kind == "coast"), next(iter(found.values()), None))
     chip = next((c for c in images if shown and (c.image, c.band) == (shown.image, shown.band)), images[0])
     return {

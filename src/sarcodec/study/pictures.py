@@ -153,12 +153,15 @@ def _gap(means: FloatArray) -> float:
 
 
 def operating_points(study: results.Study, target_bpp: float = TARGET_BPP) -> dict[str, Operating]:
-    """Choose the cell and step to show of every main family: best PSNR within 15 % of a rate, else the nearest."""
+    """Choose the cell and step to show of every main family: best PSNR within 15 % of a rate, else the nearest.
+
+    Only cells whose checkpoints are still there can be shown.
+    """
     found: dict[str, Operating] = {}
     for family in study.main_families:
         options = []
         for cell in study.cells:
-            if cell.family == family:
+            if cell.family == family and _checkpoint(cell).exists():
                 for mean in evaluation.means(cell.rows):
                     options.append(Operating(cell, mean.step, mean.bits_per_pixel, mean.metrics.psnr_db))
         near = [o for o in options if abs(math.log(o.bits_per_pixel / target_bpp)) <= math.log(1.15)]

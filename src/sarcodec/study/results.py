@@ -76,6 +76,11 @@ class Finished:
         return json.dumps([self.record["model"], self.record["training"].get("start")], sort_keys=True)
 
     @property
+    def spans_db(self) -> tuple[float, ...]:
+        """Widths in dB of what its model clips to and scales to [0, 1], one a kind of band."""
+        return tuple(float(span) for span in self.record["spans_db"])
+
+    @property
     def latent_ratio(self) -> float:
         """Pixels per latent value."""
         return float(self.record["latent_ratio"])

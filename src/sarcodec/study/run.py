@@ -153,6 +153,7 @@ def _describe(cell: Cell, folder: Path, seconds: float, device: str) -> dict[str
         "checkpoint": best.identity,
         "epoch": best.training["epoch"],
         "metrics": dict(best.metrics),
+        "spans_db": [bounds.span for bounds in best.normalizer.bounds.values()],
         "seconds_of_last_stretch": round(seconds, 1),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}",
         "package_version": _version.__version__,

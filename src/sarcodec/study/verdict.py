@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sarcodec import checkpoint, evaluation, metrics
+from sarcodec import evaluation, metrics
 from sarcodec.study import choose, findings, gains, linear_bounds, names, peers, results, rows
 
 LATENT_RATIO = 16
@@ -113,8 +113,7 @@ def _targets(study: results.Study) -> Iterator[Claim]:
 
 def _why_target(study: results.Study, name: str, variant: str, met: bool) -> str:
     if name == "psnr_db":
-        best = checkpoint.load(study.variants[variant][0].folder / "best.ckpt")
-        spans = [bounds.span for bounds in best.normalizer.bounds.values()]
+        spans = study.variants[variant][0].spans_db
         lifts = sorted(20 * math.log10(span / metrics.PEAK_DB) for span in spans)
         return (
             f"Speckle deviates by {findings.SPECKLE_DB} dB, and 1 value in {LATENT_RATIO} cannot carry it. On this "
