@@ -68,13 +68,15 @@ def strip(measured: Mapping[str, metrics.Metrics], sampled: frozenset[str]) -> s
     bands = sorted(found, key=lambda band: sorted(ranks[band]))
     names = sorted(metrics.TARGETS, key=lambda n: sorted(_RANKS[grade(n, own[n])] for own in found.values()))
     head = "".join(
-        f'<th scope="col">{_FIGURES[name][0]}<small>{_targets(name)}'
-        f"{'; of the sample windows' if name in sampled else ''}</small></th>"
+        f'<th scope="col">{_FIGURES[name][0]}<small>{_targets(name)}</small>'
+        f"{'<small>of the sample windows</small>' if name in sampled else ''}</th>"
         for name in names
     )
     rows = ""
     for band in bands:
-        cells = "".join(f"<td>{_cell(name, found[band][name])}</td>" for name in names)
+        cells = "".join(
+            f'<td data-figure="{_FIGURES[name][0]}">{_cell(name, found[band][name])}</td>' for name in names
+        )
         rows += f'<tr><th scope="row"><a href="#band-{numbers[band]}">{html.escape(band)}</a></th>{cells}</tr>'
     return (
         f'<p class="tally">{_tally(found)}</p><div class="wide"><table class="marks"><thead><tr>'
