@@ -439,15 +439,26 @@ def test_degenerate_images_give_nan_and_no_warning(shape: tuple[int, int], kind:
         assert all(math.isnan(value) for value in values.values())
 
 
-def test_a_large_constant_image() -> None:
-    original = np.full((200, 200), -12.3)
+UNDEFINED_WITHOUT_CONTRAST = ("enl_ratio", "epi", "gradient_correlation", "water_iou")
+
+
+@pytest.mark.parametrize("shape", [(200, 200), (7, 5), (1, 1)])
+def test_an_exact_copy_of_a_constant_image_has_lost_nothing(shape: tuple[int, int]) -> None:
+    original = np.full(shape, -12.3)
     result = metrics.evaluate(original, original, all_valid(original))
     assert result.psnr_db == math.inf
-    assert result.ssim == pytest.approx(1.0)
-    assert result.ms_ssim == pytest.approx(1.0)
-    assert result.bias_db == result.bias_p95_abs_db == 0.0
-    for value in (result.enl_ratio, result.epi, result.gradient_correlation, result.water_iou):
-        assert math.isnan(value)
+    assert result.ssim == pytest.approx(1.0) and result.ms_ssim == pytest.approx(1.0)
+    assert result.bias_db == result.bias_median_abs_db == result.bias_p95_abs_db == 0.0
+    assert all(getattr(result, name) == 1.0 for name in UNDEFINED_WITHOUT_CONTRAST)
+    assert {metrics.grade(name, getattr(result, name)) for name in metrics.TARGETS} == {"excellent"}
+    assert math.isnan(metrics.epi(original, original, all_valid(original)))  # the figure itself is not defined
+
+
+def test_a_constant_image_that_is_not_exact_has_figures_that_are_not_defined() -> None:
+    original = np.full((200, 200), -12.3)
+    result = metrics.evaluate(original, original + 0.01, all_valid(original))
+    assert result.psnr_db == pytest.approx(69.54, abs=0.01) and result.ssim > 0.99
+    assert all(math.isnan(getattr(result, name)) for name in UNDEFINED_WITHOUT_CONTRAST)
 
 
 def test_a_diverged_reconstruction_gets_bad_figures_without_a_warning() -> None:

@@ -23,7 +23,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.dtypes import in_dtype_range
 from rasterio.enums import ColorInterp, MaskFlags
 
-from sarcodec import atomic, errors, packing, tiling, virtual
+from sarcodec import atomic, errors, numerals, packing, tiling, virtual
 from sarcodec.raster_info import POLARISATIONS as POLARISATIONS
 from sarcodec.raster_info import RasterInfo as RasterInfo
 from sarcodec.raster_info import polarisation_from_text as polarisation_from_text
@@ -82,8 +82,8 @@ def _with_nodata(info: RasterInfo, nodata: float | None, name: str) -> RasterInf
         return info
     if info.nodata is not None and not math.isnan(info.nodata) and info.nodata != nodata:
         raise errors.InputError(
-            f"nodata: got {nodata:g}, but {name} declares {info.nodata:g}; leave it out, or change the file's "
-            "(gdal_edit.py -a_nodata)"
+            f"nodata: got {numerals.exact(nodata)}, but {name} declares {numerals.exact(info.nodata)}; leave "
+            "it out, or change the file's (gdal_edit.py -a_nodata)"
         )
     return replace(info, nodata=nodata)
 

@@ -5,7 +5,8 @@ no more, parameters and errors are those of `evaluate`. Three rules hold through
 
 * ``valid`` is a bool array, True where a pixel counts. An invalid pixel never changes a figure, whatever it
   holds: it is overwritten first, and windows that touch one are left out unless a docstring says otherwise.
-* A figure that is not defined for an image (nothing valid, too small, no contrast) is NaN, never an error.
+* A figure that is not defined for an image (nothing valid, too small, no contrast) is NaN, never an error. Where
+  nothing at all is lost, `evaluate` says so instead: see `lossless`.
 * The scale is fixed: peak and data range are ``PEAK_DB`` = 30 dB, whatever a model clips or scales. They are
   never taken from the restored image, which would let a collapsed reconstruction grade itself.
 """
@@ -19,20 +20,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from sarcodec import errors
+from sarcodec import errors, similarity
 
 Image = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-PEAK_DB: Final = 30.0
-SSIM_WINDOW: Final = 11
+PEAK_DB: Final = similarity.PEAK_DB
+SSIM_WINDOW: Final = similarity.WINDOW
 ENL_WINDOW: Final = 15
 BIAS_WINDOW: Final = 32
 BRIGHT_FRACTION: Final = 0.001
 MS_SSIM_WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest scale first
-_C1, _C2 = (0.01 * PEAK_DB) ** 2, (0.03 * PEAK_DB) ** 2
-_TAPS = np.exp(-0.5 * ((np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2) / 1.5) ** 2)
-_TAPS /= _TAPS.sum()
 _MAX_ABS_DB = 300.0  # intensities beyond 1e±30 would overflow when squared; no radar measures them
 _OTSU_BINS = 256
 
@@ -63,6 +61,11 @@ class Metrics:
         return dataclasses.asdict(self)
 
 
+_LOSSLESS: Final[Mapping[str, float]] = {
+    **dict.fromkeys(("ssim", "ms_ssim", "enl_ratio", "epi", "gradient_correlation", "water_iou"), 1.0),
+    **dict.fromkeys(("bias_median_abs_db", "bias_p95_abs_db"), 0.0),
+}
+
 TARGETS: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = {
     "psnr_db": {"good": (30.0, math.inf), "excellent": (35.0, math.inf)},
     "ssim": {"good": (0.85, math.inf), "excellent": (0.95, math.inf)},
@@ -85,7 +88,7 @@ def evaluate(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike | 
     Returns
     -------
     Metrics
-        All figures, each by the function of its name with default settings.
+        All figures, each by the function of its name with default settings; of an exact copy as `lossless` has it.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def evaluate(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike | 
         valid = np.isfinite(np.asarray(original_db)) & np.isfinite(np.resize(restored_db, np.shape(original_db)))
     original, restored, mask = _checked(original_db, restored_db, valid)
     bias_db, bias_median_abs_db, bias_p95_abs_db = radiometric_bias(original, restored, mask)
-    return Metrics(
+    found = Metrics(
         valid_pixels=int(np.count_nonzero(mask)),
         rmse_db=rmse_db(original, restored, mask),
         psnr_db=psnr(original, restored, mask),
@@ -111,6 +114,13 @@ def evaluate(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike | 
         water_iou=water_iou(original, restored, mask),
         bright_target_error_db=bright_target_error(original, restored, mask),
     )
+    return lossless(found) if found.rmse_db == 0.0 else found
+
+
+def lossless(figures: Metrics) -> Metrics:
+    """Replace what is not defined of an exact copy, as of a constant image: agreements are 1, differences 0."""
+    unknown = {name: best for name, best in _LOSSLESS.items() if math.isnan(getattr(figures, name))}
+    return dataclasses.replace(figures, **unknown)  # type: ignore[arg-type]
 
 
 def grade(name: str, value: float) -> Literal["excellent", "good", "poor"]:
@@ -157,7 +167,7 @@ def ssim(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike) -> fl
     hold no invalid pixel count; NaN when there is none, as in an image smaller than 11 pixels.
     Source: Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment", IEEE TIP 13 (4), 2004.
     """
-    return _ssim_by_scale(*_checked(original_db, restored_db, valid), scales=1)[0][0]
+    return similarity.by_scale(*_checked(original_db, restored_db, valid), scales=1)[0][0]
 
 
 def ms_ssim(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike) -> float:
@@ -168,7 +178,7 @@ def ms_ssim(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike) ->
     A negative term counts as 0. NaN unless every scale has a valid window, so both sides need 161 pixels.
     Source: Wang, Simoncelli, Bovik, "Multiscale structural similarity", Asilomar 2003.
     """
-    *finer, coarsest = _ssim_by_scale(*_checked(original_db, restored_db, valid), scales=len(MS_SSIM_WEIGHTS))
+    *finer, coarsest = similarity.by_scale(*_checked(original_db, restored_db, valid), scales=len(MS_SSIM_WEIGHTS))
     terms = np.array([contrast_structure for _, contrast_structure in finer] + [coarsest[0]])
     return float(np.prod(np.maximum(terms, 0.0) ** MS_SSIM_WEIGHTS))
 
@@ -299,49 +309,6 @@ def _checked(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike) -
     return images[0], images[1], mask
 
 
-def _ssim_by_scale(original: Image, restored: Image, mask: Mask, scales: int) -> list[tuple[float, float]]:
-    """`_ssim_terms` of both shifted images at full size, at half of it and so on."""
-    low = original[mask].min() if mask.any() else 0.0
-    original, restored = original - low, restored - low
-    terms = [_ssim_terms(original, restored, mask)]
-    for _ in range(scales - 1):
-        count = _block_sums(mask)
-        original, restored = (
-            _block_sums(np.where(mask, image, 0.0)) / np.maximum(count, 1.0) for image in (original, restored)
-        )
-        mask = 2.0 * count >= _block_sums(np.ones_like(mask))
-        terms.append(_ssim_terms(original, restored, mask))
-    return terms
-
-
-def _ssim_terms(original: Image, restored: Image, valid: Mask) -> tuple[float, float]:
-    """Mean SSIM and mean contrast-structure term over the windows inside the image that are all valid."""
-    inside = _whole_neighbourhood(valid, SSIM_WINDOW)
-    if not inside.any():
-        return math.nan, math.nan
-    mean_o, mean_r = _blurred(original), _blurred(restored)
-    variance_o = _blurred(original * original) - mean_o * mean_o
-    variance_r = _blurred(restored * restored) - mean_r * mean_r
-    covariance = _blurred(original * restored) - mean_o * mean_r
-    contrast_structure = (2.0 * covariance + _C2) / (variance_o + variance_r + _C2)
-    luminance = (2.0 * mean_o * mean_r + _C1) / (mean_o * mean_o + mean_r * mean_r + _C1)
-    return float((luminance * contrast_structure)[inside].mean()), float(contrast_structure[inside].mean())
-
-
-def _blurred(image: Image) -> Image:
-    return np.asarray(ndimage.correlate1d(ndimage.correlate1d(image, _TAPS, axis=0), _TAPS, axis=1))
-
-
-def _whole_neighbourhood(valid: Mask, size: int) -> Mask:
-    """Tell where the size×size neighbourhood lies inside the image and is valid."""
-    return np.asarray(ndimage.minimum_filter(valid.view(np.uint8), size, mode="constant") > 0)
-
-
-def _block_sums(image: NDArray[Any]) -> Image:
-    padded = np.pad(image.astype(np.float64), [(0, side % 2) for side in image.shape])
-    return padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]
-
-
 def _windows(image: NDArray[Any], size: int) -> NDArray[Any]:
     """Cut (H, W) into side-by-side windows, shape (n, size²); incomplete ones are dropped."""
     rows, columns = (side // size for side in image.shape)
@@ -374,7 +341,7 @@ def _otsu(values: Image) -> float:
 def _gradients(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike) -> tuple[Image, Image]:
     """Sobel magnitudes of both images, 1-D, where the 3×3 neighbourhood is valid and inside the image."""
     original, restored, mask = _checked(original_db, restored_db, valid)
-    inside = _whole_neighbourhood(mask, 3)
+    inside = similarity.whole_neighbourhood(mask, 3)
     vertical, horizontal = ([ndimage.sobel(i, axis)[inside] for i in (original, restored)] for axis in (0, 1))
     return np.hypot(vertical[0], horizontal[0]), np.hypot(vertical[1], horizontal[1])
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import codec, container, io, model_store, tiling
+from sarcodec import codec, container, io, model_store, numerals, tiling
 from sarcodec.output import Output
 
 
@@ -48,7 +48,7 @@ class OpenFile:
         rate = 8 * self._reader.sizes()["total"] / max(int(np.prod(self.shape)), 1)
         return (
             f"<sarcodec file {self.name!r}: {', '.join(self.bands)}; {size} {self.dtype} {self.quantity}, {place}, "
-            f"{rate:.3g} bits per pixel>"
+            f"{numerals.significant(rate, 3)} bits per pixel>"
         )
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import errors
+from sarcodec import errors, numerals
 
 NOISE_FLOOR = 1e-10
 """Smallest intensity whose logarithm is taken (linear power; −100 dB)."""
@@ -121,7 +121,7 @@ def decide_quantity(sample: npt.NDArray[Any], nodata: float | None = None, unit:
     if values.size == 0:
         raise errors.AmbiguousQuantity(f"quantity: {what} without a valid value tell nothing; {_PASS_QUANTITY}")
     low, first, median, high = (float(v) for v in np.percentile(values, [0, 1, 50, 100]))
-    what += f" from {low:.4g} to {high:.4g}"
+    what += f" from {numerals.significant(low)} to {numerals.significant(high)}"
     if values.dtype.kind == "i":
         if low > 0:
             return Quantity.DN, what
@@ -132,7 +132,9 @@ def decide_quantity(sample: npt.NDArray[Any], nodata: float | None = None, unit:
         return Quantity.DN, what
     if 0 < median < 2 and first > -0.05 and np.mean(values < 0) < 0.1:  # noise subtraction leaves a few below zero
         return Quantity.INTENSITY, what
-    raise errors.AmbiguousQuantity(f"quantity: {what} (median {median:.4g}) fit more than one; {_PASS_QUANTITY}")
+    raise errors.AmbiguousQuantity(
+        f"quantity: {what} (median {numerals.significant(median)}) fit more than one; {_PASS_QUANTITY}"
+    )
 
 
 _PASS_QUANTITY = "pass quantity (--quantity) intensity, dn or db"

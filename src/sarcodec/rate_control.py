@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import codec, container, engines, errors, radiometry, tiling, validity
+from sarcodec import codec, container, engines, errors, numerals, radiometry, tiling, validity
 
 QUALITIES = 1, 100
 RATE_TOLERANCE = 0.02
@@ -133,10 +133,10 @@ def compress(
     if by_rate and reached < wanted:
         return trial.tally  # an image that does not need as much: the rate is a limit
     if abs(reached - wanted) > tolerance:
-        shown = f"{math.exp(reached):.4g}" if by_rate else f"{reached:.2f} dB"
+        shown = numerals.significant(math.exp(reached)) if by_rate else f"{reached:.2f} dB"
         raise errors.InputError(
-            f"{goal.kind.value}: {goal.value:.4g} is out of reach for this image; the nearest is {shown} "
-            f"(step index {step})"
+            f"{goal.kind.value}: {numerals.significant(goal.value)} is out of reach for this image; the nearest "
+            f"is {shown} (step index {step})"
         )
     return trial.tally
 
@@ -201,7 +201,7 @@ def _bounded(model: codec.Codec, trial: _Trial, options: codec.Options, max_erro
             return
     raise errors.InputError(
         f"max_error: {max_error_db} dB cannot be kept in {trial.layout.dtype}: rounding to it alone brings an error "
-        f"of {worst:.3g} dB; allow a larger error"
+        f"of {numerals.significant(worst, 3)} dB; allow a larger error"
     )
 
 

@@ -30,7 +30,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import adaptive, errors, lattice
+from sarcodec import adaptive, errors, lattice, numerals
 from sarcodec.lattice import LIMIT
 
 MAX_NEAR: Final = 255
@@ -92,7 +92,7 @@ def quantise(
     if units.size and np.abs(units).max() > LIMIT:
         raise errors.InputError(
             f"max_error_db: {max_error_db} dB is too fine for a difference of {np.abs(difference).max():.1f} dB "
-            f"(at most {LIMIT} units of {unit:.2g} dB); allow a larger error"
+            f"(at most {LIMIT} units of {numerals.significant(unit, 2)} dB); allow a larger error"
         )
     return units.astype(np.int32)
 

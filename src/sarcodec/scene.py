@@ -20,6 +20,7 @@ from sarcodec import (
     container,
     errors,
     io,
+    numerals,
     packing,
     radiometry,
     rate_control,
@@ -37,6 +38,9 @@ from sarcodec.model_store import open_codec as open_codec
 from sarcodec.model_store import shipped_models as shipped_models
 from sarcodec.output import Output
 
+SPECKLE_TAG = "SARCODEC_SPECKLE"
+"""Tag of a raster whose lost speckle was drawn anew."""
+
 Opened = io.RasterReader | safe.ProductReader | transcoding.FileSource
 """A source that is open."""
 
@@ -53,8 +57,9 @@ class Decision:
     def __str__(self) -> str:
         """Return one line for people."""
         name = {"db": "dB", "dn": "amplitude DN"}.get(self.quantity.value, self.quantity.value)
-        nodata = "none" if self.nodata is None else f"{self.nodata:g}".replace("nan", "NaN")
-        return f"quantity: {name} ({self.reason}), valid {100 * self.tally.valid_share:.4g} %, nodata {nodata}"
+        nodata = "none" if self.nodata is None else numerals.exact(self.nodata)
+        valid = numerals.significant(100 * self.tally.valid_share)
+        return f"quantity: {name} ({self.reason}), valid {valid} %, nodata {nodata}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -236,7 +241,7 @@ def decompress_file(
 def _create(
     target: str | os.PathLike[str], reader: container.Reader, info: io.RasterInfo, output: Output, overwrite: bool
 ) -> AbstractContextManager[codec.Sink]:
-    tags = {"SARCODEC_SPECKLE": "rendered, not measured"} if output.speckle else {}
+    tags = {SPECKLE_TAG: "rendered, not measured"} if output.speckle else {}
     if safe.is_product_target(target):
         if output.window or output.bands or output.cog:
             raise errors.InputError(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import errors, radiometry
+from sarcodec import errors, numerals, radiometry
 
 DB_RANGE = (-150.0, 100.0)
 """Decibels that backscatter, or the square of a digital number, can have."""
@@ -70,7 +70,7 @@ def count(pixels: npt.NDArray[Any], codes: npt.NDArray[np.uint8], quantity: radi
 
 def reason(tally: Tally, quantity: radiometry.Quantity) -> str:
     """Say what is lost and why, in one line; ``""`` where nothing is."""
-    share = f"{100 * tally.lost_share:.3g} % of the pixels that the source calls valid"
+    share = f"{numerals.significant(100 * tally.lost_share, 3)} % of the pixels that the source calls valid"
     if tally.out_of_range:
         low, high = DB_RANGE
         return f"{share} lie outside {low:g} … {high:+g} dB, where no backscatter is"

@@ -10,7 +10,7 @@ import rich.markup
 import typer
 from rich.table import Table
 
-from sarcodec import errors
+from sarcodec import errors, numerals
 from sarcodec.cli import terminal
 
 
@@ -111,7 +111,7 @@ def simulate(
     with io.create_raster(target, raster, overwrite=overwrite) as writer:
         for band, pixels in enumerate(scene.sigma0):
             writer.write(band, tiling.Window(0, size[0], 0, size[1]), pixels)
-    terminal.say(f"{target}: {raster.count} bands of {size[0]}×{size[1]} pixels")
+    terminal.say(f"{target}: {raster.count} bands of {size[0]:,}×{size[1]:,} pixels")
 
 
 def _describe(path: Path) -> dict[str, Any]:
@@ -170,10 +170,12 @@ def _in_words(header: Any) -> dict[str, Any]:
     names = {identity: name for name, identity in model_store.IDENTITIES.items()}
     said: dict[str, Any] = {"model_name": names.get(header.model, f"{header.architecture}, not shipped")}
     if header.max_error_db is not None:
-        said = {"model_name": "none needed", "quality": f"every valid pixel within {header.max_error_db:g} dB"}
+        bound = numerals.significant(header.max_error_db)
+        said = {"model_name": "none needed", "quality": f"every valid pixel within {bound} dB"}
     elif header.version > 1:
         quality = (11 - header.step / contexts.STEPS_PER_OCTAVE) / 0.08
-        said["quality"] = f"{quality:.3g} (step {contexts.step_db(header.step):.3g} dB)"
+        step = numerals.significant(contexts.step_db(header.step), 3)
+        said["quality"] = f"{numerals.significant(quality, 3)} (step {step} dB)"
     return said | {"speckle_can_be_rendered": header.seed is not None}
 
 
@@ -202,6 +204,17 @@ def _flat(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         elif isinstance(value, list) and len(str(value)) > 200:
-            yield f"{prefix}{key}", f"{len(value)} entries"
+            yield f"{prefix}{key}", f"{len(value):,} entries"
         else:
-            yield f"{prefix}{key}", f"{value:.5g}" if isinstance(value, float) else str(value)
+            yield f"{prefix}{key}", _plain(key, value)
+
+
+def _plain(key: str, value: Any) -> str:
+    """Write a value for people; what may be typed again keeps its digits as they are."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_plain('', item) for item in value)}]"
+    if isinstance(value, float):
+        return numerals.exact(value) if key in ("", "nodata") else numerals.significant(value, 5)
+    if type(value) is int and key not in ("", "seed", "step", "tile"):
+        return f"{value:,}"
+    return str(value)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarcodec import errors
+from sarcodec import errors, numerals
 from sarcodec.cli import terminal
 
 if TYPE_CHECKING:
@@ -230,8 +230,8 @@ def _tell_limit(size: Any, request: batch.Request, prefix: str) -> None:
     goal = request.goal
     if goal and goal.kind is rate_control.Kind.BITS_PER_PIXEL and size.bits_per_pixel < 0.95 * goal.value:
         terminal.warn(
-            f"{prefix}{goal.value:.3g} bits per pixel are a limit: this image needs no more than "
-            f"{size.bits_per_pixel:.3g}"
+            f"{prefix}{numerals.significant(goal.value, 3)} bits per pixel are a limit: this image needs no more "
+            f"than {numerals.significant(size.bits_per_pixel, 3)}"
         )
 
 

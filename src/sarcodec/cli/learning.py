@@ -13,7 +13,7 @@ import rich.markup
 import typer
 from rich.table import Table
 
-from sarcodec import errors, normalization
+from sarcodec import errors, normalization, numerals
 from sarcodec.cli import terminal
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ def prepare(
             total = 2 * step.images
             done = step.done + (step.images if step.stage == "cut" else 0)
             rate = step.megapixels / max(progress.tasks[task].elapsed or 0, 1e-9)
-            note = f"{step.stage} {step.image} · {step.patches} patches · {rate:.0f} Mpx/s"
+            note = f"{step.stage} {step.image} · {step.patches:,} patches · {rate:.0f} Mpx/s"
             progress.update(task, total=total, completed=done, note=note)
     manifest = patches.read_manifest(output)
-    terminal.say(f"{output}: {manifest.count('train')} training and {manifest.count('val')} validation patches")
+    terminal.say(f"{output}: {manifest.count('train'):,} training and {manifest.count('val'):,} validation patches")
 
 
 def models(
@@ -331,8 +331,9 @@ def report(
     quiet: terminal.Quiet = False,
 ) -> None:
     """Compare an original of any size with its .sarc file on one self-contained HTML page."""
-    from sarcodec import container, metrics
+    from sarcodec import container
     from sarcodec import report as reporting
+    from sarcodec.report import figures
 
     with container.Reader(compressed) as reader:
         pixels = math.prod(reader.header.shape)
@@ -347,15 +348,15 @@ def report(
             overwrite=overwrite,
             advance=advance,
         )
+    for text in measured.warnings:
+        terminal.warn(rich.markup.escape(f"warning: {text}"))
     if as_json:
         terminal.print_json({band: values.to_dict() for band, values in measured.items()})
         return
     title = rich.markup.escape(f"{compressed} against {original}")
-    table = Table("metric", *map(rich.markup.escape, measured), title=title)
-    columns = [values.to_dict() for values in measured.values()]
-    for name in columns[0]:
-        marks = [f" ({metrics.grade(name, c[name])})" if name in metrics.TARGETS else "" for c in columns]
-        table.add_row(name, *(f"{c[name]:.4g}{mark}" for c, mark in zip(columns, marks, strict=True)))
+    table = Table("figure", *map(rich.markup.escape, measured), title=title)
+    for label, cells in figures.lines(measured):
+        table.add_row(label, *cells)
     terminal.say(table)
     terminal.say(f"{target}: report written")
 
@@ -370,8 +371,8 @@ def _evaluation_table(rows: list[Any]) -> Table:
             rich.markup.escape(row.band),
             row.codec,
             str(row.step),
-            f"{row.bits_per_pixel:.3f}",
-            f"{row.ratio:.1f}",
-            *(f"{values[name]:.3f}" for name in columns),
+            numerals.fixed(row.bits_per_pixel, 3),
+            f"{row.ratio:,.1f}",
+            *(numerals.fixed(values[name], 3) for name in columns),
         )
     return table

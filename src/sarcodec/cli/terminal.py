@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sarcodec import errors, jsontext
+from sarcodec import errors, jsontext, numerals
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
@@ -48,7 +48,7 @@ def say(what: Any) -> None:
 
 def warn(text: str) -> None:
     """Print a line of warning to stderr."""
-    Console(stderr=True, soft_wrap=True).print(f"[yellow]{text}")
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[yellow]{text}")
 
 
 def fail(text: str) -> None:
@@ -73,8 +73,8 @@ def print_size(verb: str, path: Path, size: Any, as_json: bool) -> None:
         print_json(size_record(size))
         return
     say(
-        f"{path}: {verb} {size.bytes:,} bytes, {size.bits_per_pixel:.3f} bits per pixel, "
-        f"ratio {size.ratio:.1f} to 16 bit"
+        f"{path}: {verb} {size.bytes:,} bytes, {numerals.fixed(size.bits_per_pixel, 3)} bits per pixel, "
+        f"ratio {size.ratio:,.1f} to 16 bit"
     )
 
 

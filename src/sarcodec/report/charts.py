@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from sarcodec import errors, metrics
+from sarcodec import errors, metrics, numerals
 from sarcodec.report import classes
 from sarcodec.report.pair import FloatArray, Mask, Pair
 
@@ -65,6 +65,8 @@ def histogram(pair: Pair, name: str) -> str:
     percent = [100 * np.histogram(v, edges)[0] / v.size / (edges[1] - edges[0]) for v in (before, after)]
 
     def draw(axes: Axes) -> None:
+        from matplotlib.ticker import FuncFormatter
+
         axes.stairs(percent[0], edges, fill=True, color=ORIGINAL, alpha=0.18)
         axes.stairs(percent[0], edges, color=ORIGINAL, linewidth=1.6, label="original")
         axes.stairs(percent[1], edges, color=RESTORED, linewidth=1.6, label="restored")
@@ -73,6 +75,7 @@ def histogram(pair: Pair, name: str) -> str:
         for number, bound in enumerate(bounds):
             axes.axvline(bound, color=SOFT, linestyle=":", label="" if number else "clipping bound")
         axes.set(xlabel="backscatter (dB)", ylabel="pixels (% per dB)", xlim=(edges[0], edges[-1]))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: numerals.significant(value)))
         _legend_above(axes)
 
     return svg(draw, f"{name}: histograms of original and restored in dB")
@@ -98,12 +101,12 @@ def looks(pair: Pair, name: str) -> tuple[str, int]:
         axes.plot(ends, ends, color=INK, linewidth=0.9, linestyle="--", label="equal")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(LogLocator(subs=(1, 2, 5) if ends[1] < 100 * ends[0] else (1,)))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: numerals.significant(value)))
             axis.set_minor_formatter(NullFormatter())
         _legend_above(axes, markerscale=2.0)
 
     if not before.size:
-        return '<p class="soft">No window of 15 × 15 valid pixels.</p>', 0
+        return '<p class="soft">No window of 15 × 15 valid pixels has speckle in both images.</p>', 0
     return svg(draw, f"{name}: ENL of windows, restored over original"), others.size + homogeneous.size
 
 
@@ -111,6 +114,8 @@ def spectrum(pair: Pair, name: str) -> str:
     """Draw the radially averaged power spectra of both images and of their difference."""
     if min(pair.valid.shape) < 16:
         return '<p class="soft">The image is too small for a spectrum.</p>'
+    if np.ptp(pair.original[pair.valid]) == 0:
+        return '<p class="soft">The original is constant: it has no spectrum.</p>'
     images = {
         "original": (pair.original, ORIGINAL, "-"),
         "restored": (pair.restored, RESTORED, "-"),
@@ -124,7 +129,7 @@ def spectrum(pair: Pair, name: str) -> str:
             frequency, power = radial_spectrum(image, pair.valid)
             axes.plot(frequency[power > 0], power[power > 0], color=colour, linestyle=style, label=label)
         axes.set(yscale="log", xlim=(0, 0.5), xlabel="frequency (cycles per pixel)", ylabel="power (dB²)")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: numerals.significant(value)))
         axes.yaxis.set_minor_formatter(NullFormatter())
         _legend_above(axes)
 

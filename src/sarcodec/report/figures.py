@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Iterator, Mapping
 
-from sarcodec import metrics
+from sarcodec import metrics, numerals
 from sarcodec.report import markup
 
 _FIGURES = {
@@ -23,16 +24,79 @@ _FIGURES = {
     "bright_target_error_db": ("Bright target error", 3, " dB", "RMSE over the brightest 0.1 % of pixels"),
     "valid_pixels": ("Valid pixels", 0, "", "pixels compared"),
 }
-_MARKS = {"excellent": "✓✓ excellent", "good": "✓ good", "poor": "✗ poor"}
+_MARKS = {"exact": "✓✓ exact", "excellent": "✓✓ excellent", "good": "✓ good", "poor": "✗ poor"}
+_RANKS = {"poor": 0, "good": 1, "excellent": 2, "exact": 2, "": 3}
+"""Grades, the worst first; "" of a figure that is not defined."""
+
+
+def text(name: str, value: float) -> str:
+    """Format a field of :class:`metrics.Metrics` with its unit, in characters that a terminal and a program know."""
+    _, digits, unit, _ = _FIGURES[name]
+    return "not defined" if math.isnan(value) else numerals.fixed(value, digits) + unit
 
 
 def format_figure(name: str, value: float) -> str:
-    """Format a field of :class:`metrics.Metrics` as the page shows it, with its unit."""
-    _, digits, unit, _ = _FIGURES[name]
-    if math.isnan(value):
-        return "not defined"
-    number = "∞" if math.isinf(value) else f"{value:,.{digits}f}"
-    return markup.minus(number) + unit
+    """Format a field of :class:`metrics.Metrics` as the page shows it, with its unit and a minus sign."""
+    return markup.minus(text(name, value))
+
+
+def grade(name: str, value: float) -> str:
+    """Grade a figure: ``exact`` for an infinite PSNR, else as :func:`metrics.grade`; "" where there is no grade."""
+    if name not in metrics.TARGETS or math.isnan(value):
+        return ""
+    return "exact" if math.isinf(value) and name == "psnr_db" else metrics.grade(name, value)
+
+
+def lines(measured: Mapping[str, metrics.Metrics]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the rows of a plain table: the label of a figure and, of every band, the figure with its grade."""
+    for name, (label, *_) in _FIGURES.items():
+        cells = []
+        for values in (found.to_dict() for found in measured.values()):
+            said = grade(name, values[name])
+            cells.append(text(name, values[name]) + (f" ({said})" if said else ""))
+        yield label, cells
+
+
+def strip(measured: Mapping[str, metrics.Metrics], sampled: frozenset[str]) -> str:
+    """Return every graded figure of every band in one table, bands and figures with the worst marks first.
+
+    ``measured`` is of bands in their order on the page; of figures in ``sampled`` it is said that windows have them.
+    """
+    found = {band: {name: getattr(own, name) for name in metrics.TARGETS} for band, own in measured.items()}
+    ranks = {band: [_RANKS[grade(*item)] for item in own.items()] for band, own in found.items()}
+    numbers = {band: number for number, band in enumerate(measured, start=1)}
+    bands = sorted(found, key=lambda band: sorted(ranks[band]))
+    names = sorted(metrics.TARGETS, key=lambda n: sorted(_RANKS[grade(n, own[n])] for own in found.values()))
+    head = "".join(
+        f'<th scope="col">{_FIGURES[name][0]}<small>{_targets(name)}</small>'
+        f"{'<small>of the sample windows</small>' if name in sampled else ''}</th>"
+        for name in names
+    )
+    rows = ""
+    for band in bands:
+        cells = "".join(
+            f'<td data-figure="{_FIGURES[name][0]}">{_cell(name, found[band][name])}</td>' for name in names
+        )
+        rows += f'<tr><th scope="row"><a href="#band-{numbers[band]}">{html.escape(band)}</a></th>{cells}</tr>'
+    return (
+        f'<p class="tally">{_tally(found)}</p><div class="wide"><table class="marks"><thead><tr>'
+        f'<th scope="col">Band</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _cell(name: str, value: float) -> str:
+    said = grade(name, value)
+    shown = f' <span class="mark {said}">{_MARKS[said]}</span>' if said else ""
+    return f"<strong>{html.escape(format_figure(name, value))}</strong>{shown}"
+
+
+def _tally(found: Mapping[str, Mapping[str, float]]) -> str:
+    """Count the marks in words, the worst first."""
+    grades = [grade(*item) for own in found.values() for item in own.items()]
+    counts = [f"{grades.count(said)} {said or 'not defined'}" for said in _RANKS if said in grades]
+    exact = [html.escape(band) for band, own in found.items() if grade("psnr_db", own["psnr_db"]) == "exact"]
+    also = f" Every valid pixel of {', '.join(exact)} is restored exactly." if exact else ""
+    return f"{len(grades)} marks: {', '.join(counts)}.{also}"
 
 
 def rows(figures: metrics.Metrics, sampled: frozenset[str]) -> str:
@@ -53,12 +117,14 @@ def mark(name: str, value: float) -> str:
     """Grade a figure in words, a symbol and a colour; "" for one without a target."""
     if name not in metrics.TARGETS:
         return ""
+    said = grade(name, value)
+    shown = f'<span class="mark {said}">{_MARKS[said]}</span> ' if said else ""
+    return f"{shown}<small>{_targets(name)}</small>"
+
+
+def _targets(name: str) -> str:
     limits = {
         k: f"≥ {low:g}" if math.isinf(high) else f"{low:g}–\u2060{high:g}"
         for k, (low, high) in metrics.TARGETS[name].items()
     }
-    targets = f"<small>good {limits['good']}, excellent {limits['excellent']}</small>"
-    if math.isnan(value):
-        return targets
-    grade = metrics.grade(name, value)
-    return f'<span class="mark {grade}">{_MARKS[grade]}</span> {targets}'
+    return f"good {limits['good']}, excellent {limits['excellent']}"

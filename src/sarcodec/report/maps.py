@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sarcodec import numerals
 from sarcodec.report import classes, markup, pictures, seams, survey
 
 SIDE = 560
@@ -133,12 +134,12 @@ def bits(
     """Return the map of bits per pixel by tile (R, C), coloured between ``ends``."""
     drawn = to_scale(values, tile, shape)
     palette = pictures.sequential()
-    low, middle, most = np.percentile(values, [0, 50, 100])
+    low, middle, most, *marks = (numerals.significant(v, 3) for v in (*np.percentile(values, [0, 50, 100]), *ends))
     return figure(
         f"Bits per pixel, {html.escape(name)}",
         pictures.png(pictures.indexed(drawn, *ends), palette),
         drawn.shape,
-        scale(f"{ends[0]:.3g}", f"{ends[1]:.3g} bits/pixel", palette),
-        f"{values.size:,} tiles of {tile:,} × {tile:,} pixels: from {low:.3g} to {most:.3g} bits per pixel, half of "
-        f"them above {middle:.3g}. Symbols and mask over all pixels of the tile.",
+        scale(marks[0], f"{marks[1]} bits/pixel", palette),
+        f"{values.size:,} tiles of {tile:,} × {tile:,} pixels: from {low} to {most} bits per pixel, half of "
+        f"them above {middle}. Symbols and mask over all pixels of the tile.",
     )

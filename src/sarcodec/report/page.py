@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sarcodec import _version, container, contexts, io, metrics, scene
+from sarcodec import _version, container, contexts, io, metrics, numerals, scene
 from sarcodec.report import figures, maps, markup, sums, survey
 
 _BYTES = {
@@ -25,6 +25,7 @@ def page(
     measured: Mapping[str, metrics.Metrics],
     sections: list[str],
     bits: sums.Values,
+    warnings: Sequence[str] = (),
 ) -> str:
     """Put the page together.
 
@@ -40,10 +41,11 @@ def page(
         From :func:`section.section`, one a band.
     bits : ndarray of float64
         (bands, R, C), bits per pixel of every tile.
+    warnings : sequence of str
+        To be shown on top, not escaped.
     """
     header, sizes = reader.header, reader.sizes()
     count, height, width = header.shape
-    links = [f'<a href="#band-{number}">{html.escape(band)}</a>' for number, band in enumerate(measured, start=1)]
     info = io.RasterInfo.from_dict(header.raster)
     tags = dict(info.tags)
     for band, own in zip(measured, info.band_tags, strict=False):
@@ -54,10 +56,9 @@ def page(
             "title": html.escape(name),
             "subtitle": f"{count} band{'s' * (count > 1)} of {height:,} × {width:,} pixels, compressed by the "
             f"model “{html.escape(header.architecture)}” and restored",
-            "notices": _sampling((height, width)),
+            "notices": "".join(map(_warning, warnings)) + _sampling((height, width)),
             "rates": _rates(scene.Size(sizes["total"], count, height, width), header),
-            "quality": _cards(_qualities(measured)),
-            "links": "".join(links),
+            "quality": figures.strip(measured, survey.sampled_figures((height, width))),
             "bands": "".join(sections),
             "bytes": _byte_table(sizes) + _byte_maps(list(measured), bits, header, sizes),
             "facts": _definitions(_facts(header, list(measured))),
@@ -65,6 +66,10 @@ def page(
             "version": _version.__version__,
         },
     )
+
+
+def _warning(text: str) -> str:
+    return f'<p class="notice alarm" role="alert"><strong>Warning:</strong> {html.escape(text)}</p>'
 
 
 def _sampling(shape: tuple[int, int]) -> str:
@@ -78,7 +83,7 @@ def _sampling(shape: tuple[int, int]) -> str:
         f'<p class="notice">The image has {height:,} × {width:,} pixels. RMSE, PSNR, ENL ratio, bias, figures by '
         "brightness, seams, maps and bytes are of all of it. SSIM, edges, water mask, bright targets and the charts "
         f"need whole images: they are measured in {len(windows)} windows of {rows:,} × {columns:,} pixels spread "
-        f"evenly over it, {100 * survey.share(shape):.2g} % of its pixels, and say so.</p>"
+        f"evenly over it, {numerals.significant(100 * survey.share(shape), 2)} % of its pixels, and say so.</p>"
     )
 
 
@@ -86,36 +91,37 @@ def _rates(size: scene.Size, header: container.Header) -> str:
     latent = header.stride**2 / header.channels
     last = (
         "Latent ratio",
-        f"{latent:g}",
+        numerals.significant(latent),
         "pixels per latent value: counts values, not bits; never compare the two",
     )
     if header.max_error_db is not None:
-        last = ("Guaranteed error", f"{header.max_error_db:g} dB", "coding keeps every valid pixel within it")
+        last = (
+            "Guaranteed error",
+            f"{numerals.significant(header.max_error_db)} dB",
+            "coding keeps every valid pixel within it",
+        )
     elif header.version > 1:
         last = (
             "Quantisation step",
-            f"{contexts.step_db(header.step):.3g} dB",
+            f"{numerals.significant(contexts.step_db(header.step), 3)} dB",
             "of coefficients; one model, all rates",
         )
     return _cards(
         [
             ("Compressed file", f"{size.bytes:,} bytes", "the whole file on disk"),
-            ("Rate", f"{size.bits_per_pixel:.4f} bits/pixel", "8 × bytes of the file over the pixels of all bands"),
-            ("True ratio", f"{size.ratio:.2f} : 1", "16 bits, as Sentinel-1 GRD stores a pixel, over bits per pixel"),
+            (
+                "Rate",
+                f"{html.escape(numerals.fixed(size.bits_per_pixel, 4))} bits/pixel",
+                "8 × bytes of the file over the pixels of all bands",
+            ),
+            (
+                "True ratio",
+                f"{size.ratio:,.2f} : 1",
+                "16 bits, as Sentinel-1 GRD stores a pixel, over bits per pixel",
+            ),
             last,
         ]
     )
-
-
-def _qualities(measured: Mapping[str, metrics.Metrics]) -> list[tuple[str, str, str]]:
-    return [
-        (
-            f"PSNR {html.escape(name)}",
-            figures.format_figure("psnr_db", found.psnr_db),
-            figures.mark("psnr_db", found.psnr_db),
-        )
-        for name, found in measured.items()
-    ]
 
 
 def _cards(cards: list[tuple[str, str, str]]) -> str:
@@ -164,16 +170,16 @@ def _facts(header: container.Header, names: list[str]) -> dict[str, object]:
     info = io.RasterInfo.from_dict(header.raster)
     facts: dict[str, object] = {
         "Model": header.model,
-        "Architecture": f"{header.architecture}, stride {header.stride}, {header.channels} latent channels",
+        "Architecture": f"{header.architecture}, stride {header.stride}, {header.channels:,} latent channels",
         "Quantity": header.quantity,
         "Size": f"{header.shape[0]} × {header.shape[1]:,} × {header.shape[2]:,} (bands, rows, columns)",
         "Pixel type": info.dtype,
-        "Nodata": "none declared" if info.nodata is None else f"{info.nodata:g}",
+        "Nodata": "none declared" if info.nodata is None else markup.minus(numerals.exact(info.nodata)),
         "CRS": info.crs or info.gcp_crs or "none",
-        "Affine transform": ", ".join(map(str, info.transform or ())) or "none",
-        "Ground control points": len(info.gcps) or "none",
+        "Affine transform": markup.minus(", ".join(map(numerals.exact, info.transform or ()))) or "none",
+        "Ground control points": f"{len(info.gcps):,}" if info.gcps else "none",
         "Step": header.step,
-        "Tile": f"{header.tile} pixels",
+        "Tile": f"{header.tile:,} pixels",
         "Written by": f"sarcodec {header.created_by}",
     }
     for name, band in zip(names, header.bands, strict=True):

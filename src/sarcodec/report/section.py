@@ -61,7 +61,6 @@ def section(
         views += _centre(name, found, mosaic, shown, side) + _error_map(name, found, shown, side)
     if core.peer is not None:
         views += _peer_view(name, core, core.peer, side)
-    sampled = {field.name for field in dataclasses.fields(measured)} - set(survey.WHOLE_FIGURES)
     return markup.fill(
         "band.html",
         {
@@ -71,7 +70,7 @@ def section(
             "views": views,
             "whole": whole.part(name, found),
             "statistics": _statistics(name, found, mosaic, core, measured),
-            "figures": figures.rows(measured, frozenset(sampled if found.share < 1 else ())),
+            "figures": figures.rows(measured, survey.sampled_figures(found.shape)),
         },
     )
 

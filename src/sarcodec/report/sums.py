@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import codec, container, radiometry, tiling
+from sarcodec import codec, container, io, radiometry, tiling
 from sarcodec.report.pair import FloatArray, Mask, Raster
 
 STRIP_PIXELS = 1 << 18
@@ -35,13 +35,15 @@ class Strip:
     top, left : int
         Its first row and column.
     original, restored : ndarray of float32
-        (h, w) in dB, NaN where the original is invalid.
+        (h, w) in dB, NaN where not ``valid``.
     valid : ndarray of bool
-        (h, w), of the original.
+        (h, w), valid in both images.
     squared : ndarray of float64
         (h, w), squared error in dB², 0 where invalid.
     before, after : ndarray of float64
         (h, w), linear intensity of the original and the restored image, 0 where invalid.
+    unlike : int
+        Pixels that are valid in one of both images alone.
     """
 
     top: int
@@ -52,9 +54,12 @@ class Strip:
     squared: Values
     before: Values
     after: Values
+    unlike: int = 0
 
     @classmethod
-    def of(cls, top: int, original: FloatArray, restored: FloatArray, valid: Mask, left: int = 0) -> Strip:
+    def of(
+        cls, top: int, original: FloatArray, restored: FloatArray, valid: Mask, left: int = 0, unlike: int = 0
+    ) -> Strip:
         """Make a strip of both images in dB, whatever they hold where ``valid`` is false."""
         before, after = (
             np.where(valid, np.exp(np.clip(image, -_MAX_ABS_DB, _MAX_ABS_DB) * _NEPERS_PER_DB), 0.0)
@@ -63,24 +68,26 @@ class Strip:
         squared = np.where(valid, restored - original.astype(np.float64), 0.0) ** 2
         nothing = np.float32(np.nan)
         original, restored = np.where(valid, original, nothing), np.where(valid, restored, nothing)
-        return cls(top, left, original, restored, valid, squared, before, after)
+        return cls(top, left, original, restored, valid, squared, before, after, unlike)
 
 
 def read(
     before: Raster, pieces: Pieces, header: container.Header, band: int, advance: codec.Advance | None = None
 ) -> Iterator[Strip]:
-    """Read a band (0-based) of the original beside pieces of the restored; the original alone tells what is valid.
+    """Read a band (0-based) of the original beside pieces of the restored; what is valid in both is compared.
 
     ``advance`` is called with the pixels of every strip.
     """
     quantity = radiometry.Quantity.parse(header.quantity)
+    nodata = io.RasterInfo.from_dict(header.raster).working_nodata
     for window, restored in pieces:
-        pixels = before.read(band, window)
-        valid = radiometry.classify(pixels, quantity, before.info.nodata) == radiometry.Fill.VALID
-        original, after = (radiometry.to_db(values, quantity) for values in (pixels, restored))
-        yield Strip.of(window.top, original, after, valid, left=window.left)
+        both: tuple[npt.NDArray[Any], ...] = before.read(band, window), restored
+        valid = [radiometry.classify(pixels, quantity, nodata) == radiometry.Fill.VALID for pixels in both]
+        original, after = (radiometry.to_db(pixels, quantity) for pixels in both)
+        unlike = int(np.count_nonzero(valid[0] != valid[1]))
+        yield Strip.of(window.top, original, after, valid[0] & valid[1], window.left, unlike)
         if advance:
-            advance(valid.size)
+            advance(restored.size)
 
 
 def pieces_of(raster: Raster, band: int) -> Pieces:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from sarcodec import container, metrics, tiling
-from sarcodec.report import pair, pictures, seams, sums
+from sarcodec.report import likeness, pair, pictures, seams, sums
 
 WHOLE_SIDE = 2048
 """Rows and columns up to which an image is kept whole."""
@@ -216,15 +216,22 @@ class Survey:
     looks: Looks
     borders: seams.Borders
     samples: Samples
+    likeness: likeness.Likeness
 
     @classmethod
     def take(cls, shape: tuple[int, int], tile: int, strips: Iterable[sums.Strip], side: int) -> Survey:
         """Go over all strips of a band of ``shape`` in tiles of ``tile`` pixels; the overview is at most ``side``."""
         found = cls(
-            shape, Overview(shape, side), Blocks(shape), Looks(shape), seams.Borders(shape, tile), Samples(shape)
+            shape,
+            Overview(shape, side),
+            Blocks(shape),
+            Looks(shape),
+            seams.Borders(shape, tile),
+            Samples(shape),
+            likeness.Likeness(shape),
         )
         for strip in strips:
-            for part in (found.overview, found.blocks, found.looks, found.borders, found.samples):
+            for part in (found.overview, found.blocks, found.looks, found.borders, found.samples, found.likeness):
                 part.add(strip)
         return found
 
@@ -243,7 +250,7 @@ class Survey:
         local = np.abs(self.blocks.bias_db())
         ratios = self.looks.ratios()
         ratios = ratios[~np.isnan(ratios)]
-        return replace(
+        whole = replace(
             found,
             valid_pixels=int(count),
             rmse_db=rmse,
@@ -253,12 +260,19 @@ class Survey:
             bias_median_abs_db=float(np.median(local)) if local.size else math.nan,
             bias_p95_abs_db=float(np.percentile(local, 95)) if local.size else math.nan,
         )
+        return metrics.lossless(whole) if rmse == 0 else whole
 
 
 WHOLE_FIGURES = (
     "valid_pixels", "rmse_db", "psnr_db", "enl_ratio", "bias_db", "bias_median_abs_db", "bias_p95_abs_db",
 )  # fmt: skip
 """The figures that are of the whole image, whatever its size."""
+
+
+def sampled_figures(shape: tuple[int, int]) -> frozenset[str]:
+    """Return the names of the figures that are of the sample windows alone."""
+    names = {field.name for field in fields(metrics.Metrics)} - set(WHOLE_FIGURES)
+    return frozenset(names if share(shape) < 1 else ())
 
 
 def psnr(rmse_db: float) -> float:

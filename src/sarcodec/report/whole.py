@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from sarcodec import numerals
 from sarcodec.report import charts, classes, maps, markup, pictures, seams, survey
 
 
@@ -41,7 +42,7 @@ def _row(number: int, row: classes.Row) -> str:
     cells = [
         _limits(row),
         share,
-        _number(row.rmse_db, ".3f"),
+        numerals.fixed(row.rmse_db, 3),
         "∞" if math.isinf(row.psnr_db) else _number(row.psnr_db, ".1f"),
         _number(row.bias_db, "+.3f"),
         _number(row.enl_ratio, ".2f"),

@@ -9,7 +9,15 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from sarcodec import atomic, codec, container, errors, io, metrics, safe, scene
-from sarcodec.report import charts, page, pair, section, sums, survey, tilebytes
+from sarcodec.report import charts, likeness, page, pair, section, sums, survey, tilebytes
+
+
+class Measured(dict[str, metrics.Metrics]):
+    """The figures of every band by its name, and :attr:`warnings`: lines on what makes them doubtful."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warnings: list[str] = []
 
 
 def write_report(
@@ -22,7 +30,7 @@ def write_report(
     peer: str | None = None,
     overwrite: bool = False,
     advance: codec.Advance | None = None,
-) -> dict[str, metrics.Metrics]:
+) -> Measured:
     """Compare a compressed image with its original and write the comparison as one HTML file.
 
     Images may be of any size: both are read by windows, and of the compressed file a row of at most 8192 columns is
@@ -50,8 +58,9 @@ def write_report(
 
     Returns
     -------
-    dict of str to Metrics
-        The figures of every band by its name.
+    Measured
+        A dict of the figures of every band by its name; its ``warnings`` are lines that the page has on top, of an
+        original that is evidently not the image that was compressed, or lies on another grid.
 
     Raises
     ------
@@ -74,20 +83,28 @@ def write_report(
         else:
             pair.check_match(reader.header, after)
             pieces = functools.partial(sums.pieces_of, after)
-        measured, sections = {}, []
+        rendered = after is not None and scene.SPECKLE_TAG in after.info.tags
+        measured, sections, doubts = Measured(), [], {}
         for band, name in enumerate(pair.band_names(before.info)):
             strips = sums.read(before, pieces(band), reader.header, band, advance)
-            measured[name], text = _band(name, band, strips, reader, peer)
+            measured[name], text, alike = _band(name, band, strips, reader, peer)
+            doubts[name] = likeness.doubt(alike, reader.header, errors=not rendered)
             sections.append(text)
+        names = Path(original).name, Path(compressed).name
+        measured.warnings += likeness.warnings(names, doubts, likeness.other_grid(reader.header, before.info))
+        if rendered:
+            measured.warnings.append("restored: its speckle is rendered; figures are of that, not of what was coded")
         bits = tilebytes.bits_per_pixel(compressed, reader.header)
-        temporary.write_text(page.page(Path(original).name, reader, measured, sections, bits), encoding="utf-8")
+        temporary.write_text(
+            page.page(names[0], reader, measured, sections, bits, measured.warnings), encoding="utf-8"
+        )
     return measured
 
 
 def _band(
     name: str, band: int, strips: Iterable[sums.Strip], reader: container.Reader, peer: str | None
-) -> tuple[metrics.Metrics, str]:
-    """Return the figures of a band (0-based) and its section; what was kept of its pixels is dropped."""
+) -> tuple[metrics.Metrics, str, likeness.Likeness]:
+    """Return the figures of a band (0-based), its section and moments; what was kept of its pixels is dropped."""
     count, height, width = reader.header.shape
     overview_side, side = section.sides((height, width), count)
     found = survey.Survey.take((height, width), reader.header.tile, strips, overview_side)
@@ -96,12 +113,14 @@ def _band(
     if peer is not None:
         core = pair.with_peer(core, peer, 8 * reader.sizes()["total"] / (count * height * width))
     measured = found.figures(mosaic)
-    return measured, section.section(name, found, mosaic, core, measured, side)
+    return measured, section.section(name, found, mosaic, core, measured, side), found.likeness
 
 
 def _open(place: str | os.PathLike[str], header: container.Header) -> AbstractContextManager[pair.Raster]:
-    """Open a raster, or of a product the polarisation that the file holds if it is one."""
-    if not safe.is_product(place):
-        return io.open_raster(place)
-    polarisation = io.RasterInfo.from_dict(header.raster).polarisation(0) if header.shape[0] == 1 else None
-    return safe.open_product(place, polarisation or None)
+    """Open a raster as it was compressed, or of a product the polarisation that the file holds if it is one."""
+    info = io.RasterInfo.from_dict(header.raster)
+    if safe.is_product(place):
+        return safe.open_product(place, (info.polarisation(0) or None) if info.count == 1 else None)
+    with io.open_raster(place) as plain:
+        declared = plain.info.nodata
+    return io.open_raster(place, nodata=info.nodata if declared is None else None)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sarcodec import evaluation, metrics
+from sarcodec import evaluation, metrics, numerals
 from sarcodec.report import charts as report_charts
 from sarcodec.study import linear_bounds, names, peers, results, rows, tables
 
@@ -285,5 +285,5 @@ def _plain_ticks(axes: Axes, ticks: Sequence[float] | np.ndarray[Any, Any], whic
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(FixedLocator([float(tick) for tick in ticks]))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: numerals.significant(value)))
     axis.set_minor_formatter(NullFormatter())

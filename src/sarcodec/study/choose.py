@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sarcodec import evaluation
+from sarcodec import evaluation, numerals
 from sarcodec.study import names, peers, results, rows
 
 Targets = Mapping[str, tuple[float, float]]
@@ -192,6 +192,6 @@ def describe(choices: Sequence[Choice]) -> Iterator[tuple[str, ...]]:
             text = "fails: " + ", ".join(names.FIGURES.get(name, name) for name in choice.fails)
             yield choice.codec, choice.variant or "–", "none", "–", "–", text
             continue
-        step = "–" if choice.step is None else f"{choice.step} (ratio {choice.step_ratio:.1f})"
-        point = f"{choice.ratio:.1f}", f"{choice.bits_per_pixel:.3f}"
+        step = "–" if choice.step is None else f"{choice.step} (ratio {choice.step_ratio:,.1f})"
+        point = f"{choice.ratio:,.1f}", numerals.fixed(choice.bits_per_pixel, 3)
         yield choice.codec, choice.variant or "–", *point, step, choice.checkpoint or "–"

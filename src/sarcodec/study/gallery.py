@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sarcodec import chips
+from sarcodec import chips, numerals
 from sarcodec.report import pictures as report_pictures
 from sarcodec.study import pictures, results
 
@@ -100,7 +100,7 @@ def _latents(points: Mapping[str, pictures.Operating], chip: chips.Chip) -> str:
         order = np.argsort(-deviation)
         sheet = pictures.mosaic(values[order], columns=min(4, len(order)))
         png = report_pictures.png(report_pictures.indexed(sheet, 0.0, 1.0), report_pictures.grey())
-        numbers = ", ".join(f"{value:.2g}" for value in deviation[order])
+        numbers = ", ".join(numerals.significant(value, 2) for value in deviation[order])
         caption = f"{html.escape(point.cell.name)}; deviations {numbers} steps."
         body += _figure(_image(png, f"latent channels of {point.cell.name}", sheet.shape), caption)
     return body + "</div>"

@@ -23,7 +23,7 @@ def table(head: Sequence[str], body: Iterable[Sequence[str]], numbers: Iterable[
 
 def number(figure: str, value: float, sign: str = "") -> str:
     """Write a figure with its digits; a dash where it is not defined."""
-    return f"{value:{sign}.{_DIGITS[figure]}f}".replace("-", "−") if math.isfinite(value) else "–"
+    return f"{value:{sign},.{_DIGITS[figure]}f}".replace("-", "−") if math.isfinite(value) else "–"
 
 
 def minus(text: str) -> str:

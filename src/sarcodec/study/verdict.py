@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sarcodec import evaluation, metrics
+from sarcodec import evaluation, metrics, numerals
 from sarcodec.study import choose, findings, gains, linear_bounds, names, peers, results, rows
 
 LATENT_RATIO = 16
@@ -103,9 +103,10 @@ def _targets(study: results.Study) -> Iterator[Claim]:
         variant, row = best
         value = rows.figure(row, name)
         images = rows.by_image([r for c in study.variants[variant] for r in c.rows if r.step == row.step], name)
+        least, most = (numerals.significant(end(images.values()), 3) for end in (min, max))
         measured = (
-            f"{value:.3g} by {variant} ({min(images.values()):.3g} to {max(images.values()):.3g} over images), "
-            f"at {row.bits_per_pixel:.3f} bits per pixel, true ratio {row.ratio:.1f}"
+            f"{numerals.significant(value, 3)} by {variant} ({least} to {most} over images), "
+            f"at {numerals.fixed(row.bits_per_pixel, 3)} bits per pixel, true ratio {row.ratio:,.1f}"
         )
         state = "met" if low <= value <= high else "missed"
         yield Claim(claim, wanted, measured, state, _why_target(study, name, variant, state == "met"))
