@@ -8,7 +8,7 @@ import rich
 import typer
 
 from sarcodec import _version, errors
-from sarcodec.cli import coding, compressing, decompressing, learning, studying, terminal, verifying
+from sarcodec.cli import coding, compressing, decompressing, learning, reporting, studying, terminal, verifying
 
 app = typer.Typer(
     name="sarcodec",
@@ -28,7 +28,7 @@ for command in (
     learning.train_lapped,
     learning.calibrate,
     learning.evaluate,
-    learning.report,
+    reporting.report,
 ):
     app.command()(command)
 app.add_typer(studying.app, name="study")

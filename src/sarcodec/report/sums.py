@@ -76,7 +76,7 @@ def read(
     quantity = radiometry.Quantity.parse(header.quantity)
     for window, restored in pieces:
         pixels = before.read(band, window)
-        valid = radiometry.classify(pixels, quantity, before.info.nodata) == radiometry.Fill.VALID
+        valid = radiometry.classify(pixels, quantity, before.info.working_nodata) == radiometry.Fill.VALID
         original, after = (radiometry.to_db(values, quantity) for values in (pixels, restored))
         yield Strip.of(window.top, original, after, valid, left=window.left)
         if advance:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from pathlib import Path
 
-from sarcodec import atomic, codec, container, errors, io, metrics, safe, scene
+from sarcodec import atomic, codec, container, errors, metrics, scene, verify
 from sarcodec.report import charts, page, pair, section, sums, survey, tilebytes
 
 
@@ -32,7 +32,8 @@ def write_report(
     Parameters
     ----------
     original : path
-        The raster that was compressed, or the Sentinel-1 product: a SAFE folder or its zip file.
+        The raster that was compressed, or the Sentinel-1 product: a SAFE folder or its zip file. Or the ``.sarc``
+        file of a shipped model that was coded again.
     compressed : path
         Its ``.sarc`` file.
     target : path
@@ -66,8 +67,8 @@ def write_report(
             raise errors.InputError(f"target: {target} is one of the files to compare; pass another name")
     with atomic.output(target, overwrite=overwrite) as temporary, ExitStack() as stack:
         reader = stack.enter_context(container.Reader(compressed))
-        before = stack.enter_context(_open(original, reader.header))
-        after = None if restored is None else stack.enter_context(_open(restored, reader.header))
+        before = stack.enter_context(verify.open_original(original, reader.header))
+        after = None if restored is None else stack.enter_context(verify.open_original(restored, reader.header))
         pair.check_match(reader.header, before)
         if after is None:
             pieces = functools.partial(sums.decoded_pieces, scene.codec_for(reader, model), reader)
@@ -97,11 +98,3 @@ def _band(
         core = pair.with_peer(core, peer, 8 * reader.sizes()["total"] / (count * height * width))
     measured = found.figures(mosaic)
     return measured, section.section(name, found, mosaic, core, measured, side)
-
-
-def _open(place: str | os.PathLike[str], header: container.Header) -> AbstractContextManager[pair.Raster]:
-    """Open a raster, or of a product the polarisation that the file holds if it is one."""
-    if not safe.is_product(place):
-        return io.open_raster(place)
-    polarisation = io.RasterInfo.from_dict(header.raster).polarisation(0) if header.shape[0] == 1 else None
-    return safe.open_product(place, polarisation or None)
