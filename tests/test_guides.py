@@ -32,8 +32,9 @@ def test_archive_a_product(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-ec", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "product/manifest.safe" in done.stdout
-    made = {"scene.sarc", "vv.sarc", "exact.sarc", "scene.tif", "restored", folder.name, f"{folder.name}.zip"}
-    assert {path.name for path in tmp_path.iterdir()} == made
+    made = {"scene.sarc", "vv.sarc", "exact.sarc", "scene.tif", "restored", "products"}
+    assert {path.name for path in tmp_path.iterdir()} == made | {folder.name, f"{folder.name}.zip"}
+    assert [path.name for path in (tmp_path / "products").iterdir()] == ["scene.SAFE"]
     restored = tmp_path / "restored" / folder.name
     assert safe_product.contents(restored) == safe_product.contents(folder)
 

@@ -114,6 +114,29 @@ def test_many_products_tell_how_many_there_are(work: Path, tmp_path: Path) -> No
     assert names(folder) == ["small.sarc"]
 
 
+def test_many_files_tell_how_many_are_restored(work: Path, tmp_path: Path) -> None:
+    folder, small = tmp_path / "restored", tmp_path / "small.sarc"
+    scene.compress_file(work / "small.tif", small, tiny.lapped_codec())
+    words = [
+        "decompress",
+        str(small),
+        str(work / "scene.sarc"),
+        "-o",
+        str(folder),
+        "--model",
+        str(work / "tiny.ckpt"),
+    ]
+    command = [sys.executable, "-c", START, *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for((folder / "small.tif").is_file)
+    temporary_of(process, folder)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 143
+    assert err == f"interrupted; 1 of 2 files were written to {folder}\n"
+    assert names(folder) == ["small.tif"]
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + WAIT_S
     while not condition():

@@ -100,11 +100,11 @@ def folder(path: str | os.PathLike[str], *, overwrite: bool = False, mark: str) 
     temporary, old = _temporary(target, "part"), _temporary(target, "old")
     try:
         with _as_output_error(target):
-            _check_folder(target, overwrite, mark)
+            check_folder(target, overwrite, mark)
             _remove_abandoned(target)
             temporary.mkdir()
             yield temporary
-            _check_folder(target, overwrite, mark)
+            check_folder(target, overwrite, mark)
             if overwrite and target.exists():
                 target.replace(old)
             temporary.replace(target)
@@ -206,7 +206,8 @@ def _as_output_error(target: Path) -> Iterator[None]:
         raise errors.OutputError(f"output {target}: {reason}; nothing was written there") from cause
 
 
-def _check_folder(target: Path, overwrite: bool, mark: str) -> None:
+def check_folder(target: Path, overwrite: bool, mark: str) -> None:
+    """Raise InputError when :func:`folder` would refuse a target, for asking before long work."""
     if not target.parent.is_dir():
         raise errors.InputError(f"output {target}: the folder {target.parent} does not exist; create it first")
     if not (target.exists() or target.is_symlink()):
@@ -221,6 +222,8 @@ def _check_folder(target: Path, overwrite: bool, mark: str) -> None:
 
 def check(target: Path, *, overwrite: bool) -> None:
     """Raise InputError when :func:`output` would refuse a target, for asking before long work."""
+    if str(target) == "-":
+        raise errors.InputError("output -: nothing is written to standard output; pass the name of a file")
     if not target.parent.is_dir():
         raise errors.InputError(f"output {target}: the folder {target.parent} does not exist; create it first")
     if target.is_dir():

@@ -1,17 +1,18 @@
-"""Many products into one folder: which source goes where, and one after the other on this machine."""
+"""Many files into one folder, both ways: one after the other on this machine."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
-from sarcodec import codec, errors, radiometry, rate_control, safe, scene
-
-SUFFIX = ".sarc"
-RASTERS = (".tif", ".tiff")
-"""What is taken of a folder, besides products."""
+from sarcodec import codec, container, errors, radiometry, rate_control, scene
+from sarcodec.output import Output
+from sarcodec.sources import Job as Job
+from sarcodec.sources import decompress_jobs as decompress_jobs
+from sarcodec.sources import jobs as jobs
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,6 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A source, the file to be made of it, and the pixels of all its bands; 0 where it cannot be opened."""
-
-    source: str
-    target: Path
-    pixels: int
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What became of a job: a file of ``size``, or none for the reason of ``error``."""
 
@@ -56,87 +48,14 @@ class Outcome:
     @classmethod
     def failed(cls, job: Job, problem: Exception) -> Outcome:
         """Tell an error in one line that names the source."""
-        known = isinstance(problem, errors.SarcodecError | OSError)
-        text = " ".join(str(problem).split()) if known else f"{type(problem).__name__}: {problem}"
-        return cls(job, None, text if job.source in text else f"{job.source}: {text}")
+        return cls(job, None, reason(problem, job.source))
 
 
-def jobs(
-    sources: Sequence[str | os.PathLike[str]],
-    folder: str | os.PathLike[str],
-    *,
-    polarisation: str | None = None,
-    overwrite: bool = False,
-    skip_existing: bool = False,
-) -> list[Job]:
-    """Say which file is made of which source, and check all that can be checked before anything is written.
-
-    The file of ``S1A_….SAFE``, ``S1A_….SAFE.zip`` or ``S1A_….tif`` is ``FOLDER/S1A_….sarc``. A folder that is no
-    product stands for the GeoTIFFs and products in it. A source that is there but cannot be opened is a job like any
-    other, and fails when its turn comes. With ``skip_existing`` what has its file already is no job.
-
-    Raises
-    ------
-    InputError
-        When a source is missing, two have the same target, a target exists and ``overwrite`` is false, or the folder
-        can be none.
-    """
-    place = Path(folder)
-    if place.exists() and not place.is_dir():
-        raise errors.InputError(f"output {place}: is a file; pass the name of a folder")
-    if not place.parent.is_dir():
-        raise errors.InputError(f"output {place}: the folder {place.parent} does not exist; create it first")
-    owners: dict[Path, str] = {}
-    for source in _expanded(sources):
-        target = place / f"{_stem(source)}{SUFFIX}"
-        if target in owners:
-            raise errors.InputError(
-                f"sources: {owners[target]} and {source} would both become {target}; rename one, or use two folders"
-            )
-        if target.exists() and skip_existing:
-            continue
-        if target.exists() and not overwrite:
-            raise errors.InputError(f"output {target}: exists already; pass overwrite (--overwrite) to replace it")
-        owners[target] = source
-    return [Job(source, target, _pixels(source, polarisation)) for target, source in owners.items()]
-
-
-def _expanded(sources: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """Return the sources, and of a folder that is no product what lies in it; InputError for one with nothing."""
-    found: list[str] = []
-    for source in [os.fspath(source) for source in sources]:
-        folder = Path(source)
-        if not folder.is_dir() or safe.is_product(source):
-            found.append(source)
-            continue
-        inside = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in RASTERS or safe.is_product(p)]
-        if not inside:
-            raise errors.InputError(
-                f"sources: {folder} holds no GeoTIFF and no product; pass another folder or files"
-            )
-        found += map(str, inside)
-    return found
-
-
-def _stem(source: str) -> str:
-    path = Path(source)
-    if path.name == safe.MANIFEST:
-        path = path.parent
-    name = path.name or path.resolve().name
-    if not path.is_dir():
-        name = Path(name).stem
-    return name[: -len(".SAFE")] if name.upper().endswith(".SAFE") else name
-
-
-def _pixels(source: str, polarisation: str | None) -> int:
-    """Count the pixels of all bands; 0 for a source that is damaged, InputError for one that is missing."""
-    try:
-        with scene.open_source(source, polarisation) as raster:
-            return raster.info.count * raster.info.height * raster.info.width
-    except (errors.SarcodecError, OSError) as cause:
-        if not Path(source).exists():
-            raise errors.InputError(f"sources: {cause}; nothing was written") from cause
-        return 0
+def reason(problem: Exception, source: str) -> str:
+    """Tell an error in one line that names a source."""
+    known = isinstance(problem, errors.SarcodecError | OSError)
+    text = " ".join(str(problem).split()) if known else f"{type(problem).__name__}: {problem}"
+    return text if source in text else f"{source}: {text}"
 
 
 def compress(
@@ -198,27 +117,87 @@ def compress_files(
     model = request.open_codec()
     if request.goal is None:
         model.complete(request.options)
+
+    def make(job: Job, tell: codec.Advance) -> scene.Size:
+        return compress(job, model, request, overwrite=overwrite, advance=tell)
+
     for job in jobs:
         if begin:
             begin(job)
-        yield _outcome(job, model, request, overwrite, advance)
+        yield _outcome(job, advance, make)
 
 
-def _outcome(
-    job: Job, model: codec.Codec, request: Request, overwrite: bool, advance: codec.Advance | None
-) -> Outcome:
+def decompress_files(
+    jobs: Sequence[Job],
+    *,
+    output: Output | None = None,
+    model: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+    precision: str = "auto",
+    overwrite: bool = False,
+    begin: Callable[[Job], None] | None = None,
+    advance: codec.Advance | None = None,
+) -> Generator[Outcome]:
+    """Restore one file after the other; mirrors :func:`compress_files`.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        From :func:`decompress_jobs` with the same ``output``. Their folder is made where there is none.
+    output, model, device, precision, overwrite, advance
+        As of :func:`scene.decompress_file`, for every file.
+    begin : callable, optional
+        Called with every job before it begins.
+
+    Yields
+    ------
+    Outcome
+        Of every job, in their order; the size is that of the ``.sarc`` file.
+
+    Raises
+    ------
+    InputError, FormatError
+        When the model cannot be loaded.
+    """
+    given = None if model is None else scene.open_codec(model, device=device, precision=precision)
+    known: dict[Any, codec.Codec] = {}  # loading one takes as long as restoring a small image
+
+    def make(job: Job, tell: codec.Advance) -> scene.Size:
+        with container.Reader(job.source) as reader:
+            name = reader.header.model, reader.header.architecture, reader.header.max_error_db
+            if name not in known:
+                known[name] = scene.codec_for(reader, given, device=device, precision=precision)
+        return scene.decompress_file(
+            job.source, job.target, output=output, model=known[name], overwrite=overwrite, advance=tell
+        )
+
+    for job in jobs:
+        if begin:
+            begin(job)
+        yield _outcome(job, advance, make)
+
+
+def _outcome(job: Job, advance: codec.Advance | None, make: Callable[[Job, codec.Advance], scene.Size]) -> Outcome:
+    with accounted(job.pixels, advance) as tell:
+        try:
+            job.target.parent.mkdir(exist_ok=True)
+            return Outcome(job, make(job, tell))
+        except Exception as problem:  # whatever it is, the others have their turn
+            return Outcome.failed(job, problem)
+
+
+@contextmanager
+def accounted(pixels: int, advance: codec.Advance | None) -> Iterator[codec.Advance]:
+    """Yield what tells ``advance`` of pixels; when the block ends it has told of ``pixels``, however it went."""
     told = 0
 
-    def tell(pixels: int) -> None:
+    def tell(more: int) -> None:
         nonlocal told
-        told += pixels
+        told += more
         if advance:
-            advance(pixels)
+            advance(more)
 
     try:
-        job.target.parent.mkdir(exist_ok=True)
-        return Outcome(job, compress(job, model, request, overwrite=overwrite, advance=tell))
-    except Exception as problem:  # whatever it is, the others have their turn
-        return Outcome.failed(job, problem)
+        yield tell
     finally:
-        tell(job.pixels - told)
+        tell(pixels - told)

@@ -6,14 +6,15 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import codec, container, errors, io, prepare, radiometry, rate_control, scene, tiling
+from sarcodec import codec, container, errors, io, prepare, radiometry, rate_control, scene, tiling, transcoding
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +45,18 @@ class Chip:
         return f"{self.image} {self.band}"
 
 
-def read(images: Sequence[str | os.PathLike[str]]) -> Iterator[Chip]:
-    """Read every band of every image, under the names of rows of :mod:`sarcodec.evaluation`."""
-    for path in prepare.find_images(images):
-        with io.open_raster(path) as raster:
-            whole, nodata = raster.info, raster.info.nodata
-            quantity = radiometry.detect_quantity(raster.sample(0), nodata, whole.unit_text())
+def read(images: Sequence[str | os.PathLike[str]], *, coded: bool = False) -> Iterator[Chip]:
+    """Read every band of every image, under the names of rows of :mod:`sarcodec.evaluation`.
+
+    With ``coded`` a ``.sarc`` file is the image that it holds; else, as for training, InputError.
+    """
+    for path in prepare.find_images(images, coded=coded):
+        with _open(path) as raster:
+            whole, nodata = raster.info, raster.info.working_nodata
+            if isinstance(raster, transcoding.FileSource):
+                quantity = raster.quantity
+            else:
+                quantity = radiometry.detect_quantity(raster.sample(0), nodata, whole.unit_text())
             for number in range(whole.count):
                 pixels = raster.read(number, tiling.Window(0, whole.height, 0, whole.width))
                 valid = radiometry.classify(pixels, quantity, nodata) == radiometry.Fill.VALID
@@ -57,6 +64,10 @@ def read(images: Sequence[str | os.PathLike[str]]) -> Iterator[Chip]:
                 info = one_band(whole, number)
                 band = info.descriptions[0] or str(number + 1)
                 yield Chip(Path(raster.name).stem, band, db, valid, pixels, quantity, info)
+
+
+def _open(path: Path) -> AbstractContextManager[io.RasterReader | transcoding.FileSource]:
+    return transcoding.open_file(path) if transcoding.is_file(path) else io.open_raster(path)
 
 
 def restore(
@@ -100,10 +111,4 @@ def restore_at(chip: Chip, coder: codec.Codec, bits_per_pixel: float) -> tuple[n
 
 def one_band(info: io.RasterInfo, band: int) -> io.RasterInfo:
     """Describe a single band of a raster as a raster of its own."""
-    return replace(
-        info,
-        count=1,
-        descriptions=info.descriptions[band : band + 1],
-        units=info.units[band : band + 1],
-        band_tags=info.band_tags[band : band + 1],
-    )
+    return info.cropped(tiling.Window(0, info.height, 0, info.width), (band,))

@@ -59,7 +59,8 @@ def evaluate(
     model : path or str
         A calibrated checkpoint, or the name of a shipped model.
     images : sequence of paths
-        GeoTIFFs, or folders of them.
+        GeoTIFFs, or folders of them. Also ``.sarc`` files of shipped models, by their names: the image measured is
+        the one that such a file holds, which has lost already what is lost first.
     steps : sequence of int or None
         The model's steps to measure; None is its default.
     with_peers : bool
@@ -76,7 +77,7 @@ def evaluate(
         For unusable images, an unusable model, or missing peers.
     """
     coder = scene.open_codec(model)
-    for chip in chips.read(images):
+    for chip in chips.read(images, coded=True):
         for asked in steps:
             step = coder.complete(codec.Options(step=asked)).step or 1
             restored, used = chips.restore(chip, coder, step)

@@ -28,6 +28,11 @@ class Output:
     speckle: bool = False
     cog: bool = False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole image in its own form, as the product that a file was made from needs it."""
+        return self.window is None and self.bands is None and not self.cog
+
     def window_of(self, info: io.RasterInfo) -> tiling.Window:
         """Return the window; InputError when it leaves the image."""
         window = self.window or tiling.Window(0, info.height, 0, info.width)

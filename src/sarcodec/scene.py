@@ -207,7 +207,7 @@ def decompress_file(
     target: str | os.PathLike[str],
     *,
     output: Output | None = None,
-    model: str | os.PathLike[str] | None = None,
+    model: str | os.PathLike[str] | codec.Codec | None = None,
     device: str = "cpu",
     precision: str = "auto",
     overwrite: bool = False,
@@ -219,8 +219,8 @@ def decompress_file(
     see :func:`safe.create_product`.
 
     The quantity, dtype, nodata, invalid pixels, CRS, transform or GCPs, band names and tags are those of the source
-    of the file. ``model`` is needed only for files made by a model that is not shipped. Speckle that is drawn anew is
-    told of in the tag ``SARCODEC_SPECKLE``. Returns the size of the whole file.
+    of the file. ``model``, a codec too, is needed only for files made by a model that is not shipped. Speckle that is
+    drawn anew is told of in the tag ``SARCODEC_SPECKLE``. Returns the size of the whole file.
 
     Raises
     ------
@@ -243,7 +243,7 @@ def _create(
 ) -> AbstractContextManager[codec.Sink]:
     tags = {SPECKLE_TAG: "rendered, not measured"} if output.speckle else {}
     if safe.is_product_target(target):
-        if output.window or output.bands or output.cog:
+        if not output.is_whole:
             raise errors.InputError(
                 f"output {target}: a product is restored whole; leave out window, bands and cog, or name a .tif"
             )

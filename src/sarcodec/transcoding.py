@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from sarcodec import codec, container, io, model_store, product, radiometry, tiling
+from sarcodec import codec, container, errors, io, model_store, product, radiometry, tiling
 
 SUFFIX = ".sarc"
 HISTORY = "history"
@@ -65,6 +65,19 @@ def is_file(source: str | os.PathLike[str]) -> bool:
 def open_file(
     source: str | os.PathLike[str], model: str | os.PathLike[str] | codec.Codec | None = None
 ) -> Iterator[FileSource]:
-    """Open a ``.sarc`` file as a source; raises as :func:`model_store.codec_for`."""
+    """Open a ``.sarc`` file as a source.
+
+    Raises
+    ------
+    FormatError, ModelMissing
+        When the file is damaged, or its model is neither shipped nor given.
+    """
     with container.Reader(source) as reader:
-        yield FileSource(reader, model_store.codec_for(reader, model), os.fspath(source))
+        try:
+            coder = model_store.codec_for(reader, model)
+        except errors.ModelMissing as cause:
+            raise errors.ModelMissing(
+                f"{reader.name}: as a source it must be of a model that is shipped, and is of "
+                f"{errors.plain(reader.header.model)}; restore it first (sarcodec decompress --model)"
+            ) from cause
+        yield FileSource(reader, coder, os.fspath(source))

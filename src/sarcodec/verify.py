@@ -11,17 +11,18 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sarcodec import codec, container, errors, io, model_store, product, radiometry, safe, tiling
+from sarcodec import codec, container, errors, io, model_store, product, radiometry, safe, tiling, transcoding
 
 TOLERANCE_DB = 1e-4
 """What rounding may add to a guaranteed error."""
 
-Source = io.RasterReader | safe.ProductReader
+Source = io.RasterReader | safe.ProductReader | transcoding.FileSource
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def verify(
     decode : bool
         Whether to decode every symbol; always done beside a source.
     against : path, optional
-        What the file was made from: a raster or a product.
+        What the file was made from: a raster, a product, or another ``.sarc`` file of a shipped model.
     model : path or str, optional
         Needed only for a file of a model that is not shipped.
     advance : callable, optional
@@ -92,7 +93,7 @@ def verify(
             count = reader.check_entries()
             checks.append(Check("checksums", True, f"checksums of {count} entries"))
             if against is not None:
-                with _open(against, reader.header) as source:
+                with open_original(against, reader.header) as source:
                     _check_size(reader, source)
                     checks += _beside(reader, source, model, advance)
             elif decode:
@@ -112,8 +113,10 @@ class _Damaged(Exception):
         self.check = check
 
 
-def _open(against: str | os.PathLike[str], header: container.Header) -> Any:
-    """Open the source as it was compressed: one polarisation of a product, an undeclared nodata value."""
+def open_original(against: str | os.PathLike[str], header: container.Header) -> AbstractContextManager[Source]:
+    """Open the source of a file as it was compressed: one polarisation of a product, an undeclared nodata value."""
+    if transcoding.is_file(against):
+        return transcoding.open_file(against)
     info = io.RasterInfo.from_dict(header.raster)
     one = info.polarisation(0) if info.count == 1 else None
     if safe.is_product(against):
@@ -181,7 +184,7 @@ def _beside(
     bound = header.max_error_db
     kept = bound is None or worst <= bound + TOLERANCE_DB
     yield Check("error", kept, seen if bound is None else f"{seen}, {bound:g} dB guaranteed")
-    if isinstance(source, safe.ProductReader):
+    if not isinstance(source, io.RasterReader) and source.product is not None:
         yield _files(reader, source)
 
 
@@ -195,7 +198,7 @@ def _description(header: container.Header, info: io.RasterInfo) -> Check:
     return Check("description", not unlike, said)
 
 
-def _files(reader: container.Reader, source: safe.ProductReader) -> Check:
+def _files(reader: container.Reader, source: safe.ProductReader | transcoding.FileSource) -> Check:
     """Compare the other files of a product byte for byte."""
     kept = dict(reader.product_files())
     unlike = []

@@ -8,7 +8,7 @@ import rich
 import typer
 
 from sarcodec import _version, errors
-from sarcodec.cli import coding, compressing, learning, studying, terminal, verifying
+from sarcodec.cli import coding, compressing, decompressing, learning, reporting, studying, terminal, verifying
 
 app = typer.Typer(
     name="sarcodec",
@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 for command in (
     compressing.compress,
-    coding.decompress,
+    decompressing.decompress,
     coding.info,
     verifying.verify,
     coding.simulate,
@@ -28,7 +28,7 @@ for command in (
     learning.train_lapped,
     learning.calibrate,
     learning.evaluate,
-    learning.report,
+    reporting.report,
 ):
     app.command()(command)
 app.add_typer(studying.app, name="study")

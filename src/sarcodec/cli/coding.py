@@ -1,4 +1,4 @@
-"""Commands on files: decompress, info, simulate."""
+"""Commands on files: info, simulate."""
 
 from __future__ import annotations
 
@@ -12,59 +12,6 @@ from rich.table import Table
 
 from sarcodec import errors, numerals
 from sarcodec.cli import terminal
-
-
-def decompress(
-    source: Annotated[Path, typer.Argument(help="A .sarc file.")],
-    target: Annotated[Path, typer.Argument(help="The GeoTIFF to write; or ….SAFE or ….zip for a whole product.")],
-    window: Annotated[
-        tuple[int, int, int, int] | None,
-        typer.Option(
-            metavar="COLUMN ROW WIDTH HEIGHT",
-            help="Only this window, read from the tiles that it takes; in pixels, as gdal_translate -srcwin.",
-        ),
-    ] = None,
-    polarisation: Annotated[str | None, typer.Option(help="Only this band, by polarisation or name: VV.")] = None,
-    cog: Annotated[bool, typer.Option("--cog", help="Write a Cloud Optimized GeoTIFF, with overviews.")] = False,
-    speckle: Annotated[
-        str, typer.Option(help="coded: pixels as coded; restore: draw lost speckle anew, a rendering, never data.")
-    ] = "coded",
-    model: terminal.Model = None,
-    overwrite: terminal.Overwrite = False,
-    device: terminal.Device = "cpu",
-    precision: terminal.Precision = "auto",
-    quiet: terminal.Quiet = False,
-    as_json: terminal.AsJson = False,
-) -> None:
-    """Restore a .sarc file to a GeoTIFF or SAFE product like the one it was made from, or a window to a GeoTIFF."""
-    said = [f"nothing was written to {target}"]
-    with terminal.interruptible(lambda: said[-1]):
-        from sarcodec import container, io, scene, tiling
-        from sarcodec.output import Output
-
-        output = Output(
-            None if window is None else tiling.Window.at(window[1], window[0], window[3], window[2]),
-            None if polarisation is None else (polarisation,),
-            bool(terminal.choice("speckle", speckle, {"coded": False, "restore": True})),
-            cog,
-        )
-        with container.Reader(source) as reader:
-            raster = io.RasterInfo.from_dict(reader.header.raster)
-        height, width = output.window_of(raster).shape
-        pixels = len(output.bands_of(raster)) * height * width
-        with terminal.pixel_bar("decompress", pixels, quiet or as_json) as advance:
-            size = scene.decompress_file(
-                source,
-                target,
-                output=output,
-                model=model,
-                device=device,
-                precision=precision,
-                overwrite=overwrite,
-                advance=advance,
-            )
-        said.append(f"{target} is whole")
-        terminal.print_size("restored from", target, size, as_json)
 
 
 def info(

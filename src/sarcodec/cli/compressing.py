@@ -91,6 +91,8 @@ def compress(
             nodata,
         )
         if output is None:
+            if skip_existing:
+                raise errors.InputError("skip-existing: goes with a folder; pass sources and a folder (-o)")
             if len(paths) != 2:
                 raise errors.InputError(
                     f"compress: got {' '.join(paths)}; pass a source and a target, or sources and a folder (-o)"
@@ -102,7 +104,7 @@ def compress(
                 paths, output, polarisation=polarisation, overwrite=overwrite, skip_existing=skip_existing
             )
             if not jobs:
-                terminal.say(f"{output}: all are there already, nothing to do")
+                terminal.say_nothing_to_do(output, as_json)
                 return
             _compress_many(jobs, request, scheduler, overwrite, quiet, as_json, said)
 
@@ -154,7 +156,6 @@ def _compress_many(
     from sarcodec import batch
 
     outcomes: dict[batch.Job, batch.Outcome] = {}
-    folder = jobs[0].target.parent
     with ExitStack() as stack:
         bar = stack.enter_context(_bar(sum(job.pixels for job in jobs), request, quiet or as_json))
         if scheduler is None:
@@ -169,8 +170,7 @@ def _compress_many(
             bar.begin(f"0 of {len(jobs)} products")
         for outcome in stack.enter_context(closing(work)):
             outcomes[outcome.job] = outcome
-            written = sum(outcome.size is not None for outcome in outcomes.values())
-            said.append(f"{written} of {len(jobs)} files were written to {folder}")
+            said.append(terminal.count_written(outcomes.values(), jobs))
             if scheduler is not None:
                 bar.begin(f"{len(outcomes)} of {len(jobs)} products")
     _print_outcomes([outcomes[job] for job in jobs], request, as_json)
@@ -190,25 +190,14 @@ def _bar(pixels: int, request: batch.Request, quiet: bool) -> AbstractContextMan
 
 def _print_outcomes(outcomes: list[batch.Outcome], request: batch.Request, as_json: bool) -> None:
     """Print what became of every source; exit status 1 when any failed."""
-    if as_json:
-        records = []
-        for outcome in outcomes:
-            record = {"source": outcome.job.source, "target": str(outcome.job.target)}
-            told = terminal.size_record(outcome.size) if outcome.size else {"error": outcome.error}
-            records.append(record | told)
-        terminal.print_json(records)
-    for outcome in outcomes:
-        if outcome.size is not None:
-            if not as_json:
-                terminal.print_size("compressed", outcome.job.target, outcome.size, as_json)
-            _tell_decision(outcome.size, f"{outcome.job.target}: ", as_json)
-            _tell_limit(outcome.size, request, f"{outcome.job.target}: ")
-            _warn_of_clipping(outcome.job.target, f"{outcome.job.target}: ")
-    for outcome in outcomes:
-        if outcome.error is not None:
-            terminal.fail(outcome.error)
-    if any(outcome.error is not None for outcome in outcomes):
-        raise typer.Exit(1)
+
+    def more(outcome: batch.Outcome) -> None:
+        prefix = f"{outcome.job.target}: "
+        _tell_decision(outcome.size, prefix, as_json)
+        _tell_limit(outcome.size, request, prefix)
+        _warn_of_clipping(outcome.job.target, prefix)
+
+    terminal.print_outcomes("compressed", outcomes, as_json, more)
 
 
 def _tell_decision(size: Any, prefix: str, as_json: bool) -> None:

@@ -1,9 +1,8 @@
-"""Commands around models: prepare, train, calibrate, evaluate, report."""
+"""Commands around models: prepare, train, calibrate, evaluate."""
 
 from __future__ import annotations
 
 import fnmatch
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -292,7 +291,9 @@ def calibrate(
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A checkpoint, or the name of a shipped model.")],
-    images: Annotated[list[Path], typer.Argument(help="GeoTIFFs, or folders of them.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="GeoTIFFs, or folders of them; .sarc files stand for the images they hold.")
+    ],
     steps: Annotated[list[int] | None, typer.Option("--step", help="The model's step; may be given again.")] = None,
     peers: Annotated[bool, typer.Option(help="JPEG 2000 and JPEG XL at the same bytes beside it.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the rows as CSV or JSON.")] = None,
@@ -301,7 +302,7 @@ def evaluate(
     quiet: terminal.Quiet = False,
 ) -> None:
     """Measure a model on images: every band to a real file and back, all metrics, and the bytes."""
-    from sarcodec import evaluation
+    from sarcodec import evaluation, transcoding
 
     if output is not None:
         evaluation.check_output(output, overwrite=overwrite)
@@ -311,54 +312,14 @@ def evaluate(
         for row in evaluation.evaluate(model, images, steps=steps or [None], with_peers=peers):
             rows.append(row)
             progress.update(task, advance=1, note=f"{row.image} {row.band} · {row.codec}")
+    for path in filter(transcoding.is_file, images):
+        terminal.warn(f"{path}: is measured as it was coded, which is easier to code again than its original")
     if output is not None:
         evaluation.write_rows(output, rows, overwrite=overwrite)
     if as_json:
         terminal.print_json([row.to_dict() for row in rows])
         return
     terminal.say(_evaluation_table(rows + evaluation.means(rows)))
-
-
-def report(
-    original: Annotated[Path, typer.Argument(help="What was compressed: a raster, a SAFE folder or its zip file.")],
-    compressed: Annotated[Path, typer.Argument(help="Its .sarc file.")],
-    target: Annotated[Path, typer.Argument(help="The HTML file to write.")],
-    restored: Annotated[Path | None, typer.Option(help="What was restored, to save decoding again.")] = None,
-    peer: Annotated[str | None, typer.Option(help="A codec to set beside it at equal bytes, say jpeg2000.")] = None,
-    model: terminal.Model = None,
-    overwrite: terminal.Overwrite = False,
-    as_json: terminal.AsJson = False,
-    quiet: terminal.Quiet = False,
-) -> None:
-    """Compare an original of any size with its .sarc file on one self-contained HTML page."""
-    from sarcodec import container
-    from sarcodec import report as reporting
-    from sarcodec.report import figures
-
-    with container.Reader(compressed) as reader:
-        pixels = math.prod(reader.header.shape)
-    with terminal.pixel_bar("compare", pixels, quiet or as_json) as advance:
-        measured = reporting.write_report(
-            original,
-            compressed,
-            target,
-            restored=restored,
-            model=model,
-            peer=peer,
-            overwrite=overwrite,
-            advance=advance,
-        )
-    for text in measured.warnings:
-        terminal.warn(rich.markup.escape(f"warning: {text}"))
-    if as_json:
-        terminal.print_json({band: values.to_dict() for band, values in measured.items()})
-        return
-    title = rich.markup.escape(f"{compressed} against {original}")
-    table = Table("figure", *map(rich.markup.escape, measured), title=title)
-    for label, cells in figures.lines(measured):
-        table.add_row(label, *cells)
-    terminal.say(table)
-    terminal.say(f"{target}: report written")
 
 
 def _evaluation_table(rows: list[Any]) -> Table:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -76,6 +76,51 @@ def print_size(verb: str, path: Path, size: Any, as_json: bool) -> None:
         f"{path}: {verb} {size.bytes:,} bytes, {numerals.fixed(size.bits_per_pixel, 3)} bits per pixel, "
         f"ratio {size.ratio:,.1f} to 16 bit"
     )
+
+
+def print_outcomes(
+    verb: str, outcomes: Sequence[Any], as_json: bool, more: Callable[[Any], None] | None = None
+) -> None:
+    """Print what became of every job of a :mod:`sarcodec.batch`; exit status 1 when any failed.
+
+    ``more`` prints what else there is to say of one that did not fail.
+    """
+    if as_json:
+        records = []
+        for outcome in outcomes:
+            record = {"source": outcome.job.source, "target": str(outcome.job.target)}
+            records.append(record | (size_record(outcome.size) if outcome.size else {"error": outcome.error}))
+        print_json(records)
+    for outcome in outcomes:
+        if outcome.size is not None:
+            if not as_json:
+                print_size(verb, outcome.job.target, outcome.size, as_json)
+            if more:
+                more(outcome)
+    fail_all(outcomes)
+
+
+def say_nothing_to_do(folder: Path, as_json: bool) -> None:
+    """Say that all files of a batch are there already."""
+    if as_json:
+        print_json([])
+    else:
+        say(f"{folder}: all are there already, nothing to do")
+
+
+def fail_all(outcomes: Sequence[Any]) -> None:
+    """Print the errors of those that failed; exit status 1 when there are any."""
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    for error in failed:
+        fail(error)
+    if failed:
+        raise typer.Exit(1)
+
+
+def count_written(outcomes: Iterable[Any], jobs: Sequence[Any]) -> str:
+    """Say how many files of a batch are whole."""
+    written = sum(outcome.error is None for outcome in outcomes)
+    return f"{written} of {len(jobs)} files were written to {jobs[0].target.parent}"
 
 
 def bar(text: str, quiet: bool) -> Progress:

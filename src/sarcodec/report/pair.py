@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import baselines, container, errors, io, metrics, safe, tiling
+from sarcodec import baselines, container, errors, io, metrics, safe, tiling, transcoding
 
 FloatArray = npt.NDArray[np.float32]
-Raster = io.RasterReader | safe.ProductReader
+Raster = io.RasterReader | safe.ProductReader | transcoding.FileSource
 Mask = npt.NDArray[np.bool_]
 
 

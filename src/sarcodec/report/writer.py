@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from pathlib import Path
 
-from sarcodec import atomic, codec, container, errors, io, metrics, safe, scene
+from sarcodec import atomic, codec, container, errors, metrics, scene, verify
 from sarcodec.report import charts, likeness, page, pair, section, sums, survey, tilebytes
 
 
@@ -40,7 +40,8 @@ def write_report(
     Parameters
     ----------
     original : path
-        The raster that was compressed, or the Sentinel-1 product: a SAFE folder or its zip file.
+        The raster that was compressed, or the Sentinel-1 product: a SAFE folder or its zip file. Or the ``.sarc``
+        file of a shipped model that was coded again.
     compressed : path
         Its ``.sarc`` file.
     target : path
@@ -75,8 +76,8 @@ def write_report(
             raise errors.InputError(f"target: {target} is one of the files to compare; pass another name")
     with atomic.output(target, overwrite=overwrite) as temporary, ExitStack() as stack:
         reader = stack.enter_context(container.Reader(compressed))
-        before = stack.enter_context(_open(original, reader.header))
-        after = None if restored is None else stack.enter_context(_open(restored, reader.header))
+        before = stack.enter_context(verify.open_original(original, reader.header))
+        after = None if restored is None else stack.enter_context(verify.open_original(restored, reader.header))
         pair.check_match(reader.header, before)
         if after is None:
             pieces = functools.partial(sums.decoded_pieces, scene.codec_for(reader, model), reader)
@@ -114,13 +115,3 @@ def _band(
         core = pair.with_peer(core, peer, 8 * reader.sizes()["total"] / (count * height * width))
     measured = found.figures(mosaic)
     return measured, section.section(name, found, mosaic, core, measured, side), found.likeness
-
-
-def _open(place: str | os.PathLike[str], header: container.Header) -> AbstractContextManager[pair.Raster]:
-    """Open a raster as it was compressed, or of a product the polarisation that the file holds if it is one."""
-    info = io.RasterInfo.from_dict(header.raster)
-    if safe.is_product(place):
-        return safe.open_product(place, (info.polarisation(0) or None) if info.count == 1 else None)
-    with io.open_raster(place) as plain:
-        declared = plain.info.nodata
-    return io.open_raster(place, nodata=info.nodata if declared is None else None)

@@ -1,0 +1,112 @@
+"""The index of many reports: a page with a line for every file, in the look of the reports that it links."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from urllib.parse import quote
+
+from sarcodec import _version, metrics, scene
+from sarcodec.report import figures, markup
+
+_FIGURES = {
+    "rmse_db": "RMSE",
+    "psnr_db": "PSNR",
+    "ssim": "SSIM",
+    "enl_ratio": "ENL ratio",
+    "epi": "Edge preservation",
+}
+_MARKS = {"excellent": "✓✓", "good": "✓", "poor": "✗"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A file, its original and its page by their names; its size and the figures of its bands, or an error."""
+
+    file: str
+    original: str
+    page: str
+    size: scene.Size | None
+    figures: Mapping[str, metrics.Metrics]
+    error: str | None = None
+
+
+def page(lines: Sequence[Line]) -> str:
+    """Return the page. A file of several bands has a row a band; those that failed say why."""
+    sizes = [line.size for line in lines if line.size is not None]
+    title = f"{len(lines)} compressed file{'s' * (len(lines) != 1)}"
+    failed = [line for line in lines if line.size is None]
+    notice = f'<p class="notice">{len(failed)} of {len(lines)} could not be compared.</p>' if failed else ""
+    return markup.fill(
+        "index.html",
+        {
+            "title": title,
+            "style": _style(),
+            "notices": notice,
+            "totals": _totals(sizes) if sizes else "",
+            "heads": "".join(f'<th scope="col" class="number">{label}</th>' for label in _FIGURES.values()),
+            "rows": "".join(_rows(line) for line in lines),
+            "targets": "; ".join(_target(name) for name in metrics.TARGETS),
+            "version": _version.__version__,
+        },
+    )
+
+
+def _style() -> str:
+    """Return the style sheet of a report."""
+    text = resources.files("sarcodec").joinpath("templates", "report.html").read_text(encoding="utf-8")
+    found = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
+    return found.group(1) if found else ""
+
+
+def _totals(sizes: Sequence[scene.Size]) -> str:
+    pixels, total = sum(s.bands * s.height * s.width for s in sizes), sum(s.bytes for s in sizes)
+    bits = 8 * total / pixels
+    return "".join(
+        f"<div><dt>{title}</dt><dd>{value}<small>{note}</small></dd></div>"
+        for title, value, note in (
+            ("All files", f"{total:,} bytes", f"{pixels:,} pixels of all bands"),
+            ("Rate", f"{bits:.4f} bits/pixel", "8 × bytes of all files over their pixels"),
+            ("True ratio", f"{16 / bits:.2f} : 1", "16 bits, as Sentinel-1 GRD stores a pixel, over bits per pixel"),
+        )
+    )
+
+
+def _rows(line: Line) -> str:
+    file, origin = html.escape(line.file), f"<small>of {html.escape(line.original)}</small>"
+    if line.size is None:
+        error = html.escape(line.error or "")
+        columns = 4 + len(_FIGURES)
+        return f'<tbody><tr><th scope="row">{file}{origin}</th><td colspan="{columns}">{error}</td></tr></tbody>'
+    size, spans = line.size, f' rowspan="{len(line.figures)}"' if len(line.figures) > 1 else ""
+    link = f'<a href="{html.escape(quote(line.page))}">{file}</a>'
+    first = f'<th scope="rowgroup"{spans}>{link}{origin}</th>'
+    for text in (f"{size.bytes:,}", f"{size.bits_per_pixel:.4f}", f"{size.ratio:.2f}"):
+        first += f'<td class="number"{spans}>{text}</td>'
+    rows = []
+    for band, found in line.figures.items():
+        rows.append(f"<tr>{first}<td>{html.escape(band)}</td>{_cells(found)}</tr>")
+        first = ""
+    return f"<tbody>{''.join(rows)}</tbody>"
+
+
+def _cells(found: metrics.Metrics) -> str:
+    cells = ""
+    for name in _FIGURES:
+        value = getattr(found, name)
+        cells += f'<td class="number">{html.escape(figures.format_figure(name, value))}'
+        if name in metrics.TARGETS and value == value:
+            grade = metrics.grade(name, value)
+            cells += f' <span class="mark {grade}" title="{grade}">{_MARKS[grade]}</span>'
+        cells += "</td>"
+    return cells
+
+
+def _target(name: str) -> str:
+    limits = (metrics.TARGETS[name][grade] for grade in ("good", "excellent"))
+    good, excellent = (f"≥ {low:g}" if math.isinf(high) else f"{low:g}–{high:g}" for low, high in limits)
+    return f"{_FIGURES[name]} good {good}, excellent {excellent}"
