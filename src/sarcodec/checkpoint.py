@@ -24,6 +24,8 @@ from sarcodec import _version, atomic, entropy, errors, integrity, models, norma
 VERSION = 1
 MAX_BYTES = 2**30
 WEIGHTS, TABLES, STATE = "model.", "entropy.", "state."
+RECORD = ("format", "version", "package_version", "config", "normalizer", "training", "metrics")
+"""Entries of the record besides the digest."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,11 @@ def identify(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def load(path: str | os.PathLike[str]) -> Checkpoint:
+def load(path: str | os.PathLike[str], *, made: str = "") -> Checkpoint:
     """Read a checkpoint.
+
+    ``made`` is the identity of the model that made a file, where it is to read that: it vouches for a checkpoint
+    without a digest, of which a line of warning is logged else.
 
     Raises
     ------
@@ -139,8 +144,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
                 f"checkpoint {source}: is {record['format']!r} version {record['version']!r}; this package "
                 f"reads 'sarcodec checkpoint' version {VERSION}, a newer one needs a newer sarcodec"
             )
-        tensors = safetensors.torch.load(data)
-        integrity.check(tensors, record, str(source))
+        tensors, identity = safetensors.torch.load(data), identify(data)
+        integrity.check(tensors, record, integrity.Told(str(source), identity, made), RECORD)
         return Checkpoint(
             config=models.ModelConfig.from_dict(record["config"]),
             normalizer=normalization.Normalizer.from_dict(record["normalizer"]),
@@ -149,7 +154,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             training=dict(record["training"]),
             metrics=dict(record["metrics"]),
             state=_group(tensors, STATE),
-            identity=identify(data),
+            identity=identity,
             package_version=str(record["package_version"]),
         )
     except errors.SarcodecError:
