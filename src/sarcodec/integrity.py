@@ -82,8 +82,8 @@ def _check_by_identity(record: Mapping[str, Any], told: Told) -> None:
                 f"{told.identity}, not {identity}; take another copy, or pass the name {name}"
             )
     log.warning(
-        "model %s: was saved before models had digests, so damage to it cannot be told; compare it with another copy, "
-        "and keep this very file for what is made with it",
+        "model %s: was saved before models had digests, so damage to it cannot be told; compare it with another "
+        "copy, and keep this very file for what is made with it",
         told.name,
     )
 

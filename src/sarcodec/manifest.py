@@ -40,7 +40,7 @@ class Entry:
 
 
 def entries(data: bytes) -> list[Entry]:
-    """Return what a manifest lists, whether it is there or not; FormatError for no XML or a measurement's bad path."""
+    """Return what a manifest lists, there or not; FormatError for no XML, or a measurement's unsafe path."""
     found = []
     for element in xmltext.parse(data, NAME).iter("dataObject"):
         location, checksum = element.find("byteStream/fileLocation"), element.find("byteStream/checksum")

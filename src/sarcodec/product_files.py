@@ -73,8 +73,8 @@ class Files:
         if not holds:
             raise errors.FormatError(
                 f"product {self.place}: {errors.plain(entry.path)} has not the checksum that {MANIFEST} says: it is "
-                "damaged, or was changed or restored since; get the product again, or pass --accept-loss (accept_loss) "
-                "to compress it as it is"
+                "damaged, or was changed or restored since; get the product again, or pass --accept-loss "
+                "(accept_loss) to compress it as it is"
             )
 
     def raster(self, path: str) -> str:
