@@ -346,6 +346,23 @@ def test_other_checksums(source: Path, tmp_path: Path, name: str, told: bool) ->
     assert sound.holds(io_bytes.BytesIO(data)) and not sound.holds(io_bytes.BytesIO(data[1:]))
 
 
+def test_a_flipped_bit_in_the_name_of_a_file_in_a_zip(made: Path, tmp_path: Path) -> None:
+    """By its damaged name a file would lie beside the product; a file that does lie there is left out."""
+    place = tmp_path / "a.zip"
+    shutil.copy(made.parent / f"{made.name}.zip", place)
+    with zipfile.ZipFile(place, "a") as archive:
+        archive.writestr("__MACOSX/readme", b"of another")
+    compress(place, tmp_path / "a.sarc")
+    data = bytearray(place.read_bytes())
+    data[data.rindex(f"{made.name}/annotation/calibration/noise".encode()) + 3] ^= 1
+    place.write_bytes(data)
+    with pytest.raises(errors.FormatError, match="cannot be opened, or is truncated .File name in directory"):
+        compress(place, tmp_path / "b.sarc")
+    place.write_bytes(bytes(data).replace(b"__MACOSX/readme", bytes(15)))  # up to the first zero
+    with pytest.raises(errors.FormatError, match=r"a\.zip: holds a file without a name"):
+        compress(place, tmp_path / "b.sarc")
+
+
 def test_a_flipped_bit_of_a_measurement_in_a_zip(made: Path, source: Path, tmp_path: Path) -> None:
     """Also where the manifest has no checksum."""
     replace("manifest.safe", 'checksumName="MD5"', 'checksumName="none"')(source)

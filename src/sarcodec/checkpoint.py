@@ -74,7 +74,7 @@ class Checkpoint:
             model.load_state_dict(weights, assign=True)
         except RuntimeError as cause:
             raise errors.FormatError(
-                f"checkpoint: its weights do not fit its architecture {self.config.arch!r} ({cause})"
+                f"checkpoint: its weights do not fit its architecture {self.config.arch!r} ({errors.plain(cause)})"
             ) from cause
         return model.eval()
 
@@ -160,7 +160,9 @@ def load(path: str | os.PathLike[str], *, made: str = "") -> Checkpoint:
     except errors.SarcodecError:
         raise
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RecursionError) as cause:
-        raise errors.FormatError(f"checkpoint {source}: not a sarcodec checkpoint, or damaged ({cause})") from cause
+        raise errors.FormatError(
+            f"checkpoint {source}: not a sarcodec checkpoint, or damaged ({errors.plain(cause)})"
+        ) from cause
 
 
 def _group(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

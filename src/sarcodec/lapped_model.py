@@ -108,7 +108,9 @@ def load(path: str | os.PathLike[str], *, made: str = "") -> LappedModel:
     except errors.SarcodecError:
         raise
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError, RecursionError) as cause:
-        raise errors.FormatError(f"model {source}: not a lapped model of sarcodec, or damaged ({cause})") from cause
+        raise errors.FormatError(
+            f"model {source}: not a lapped model of sarcodec, or damaged ({errors.plain(cause)})"
+        ) from cause
 
 
 def is_lapped(path: str | os.PathLike[str]) -> bool:
@@ -117,4 +119,6 @@ def is_lapped(path: str | os.PathLike[str]) -> bool:
     try:
         return bool(json.loads(checkpoint.metadata(data)["sarcodec"])["format"] == FORMAT)
     except (KeyError, ValueError, TypeError, RecursionError) as cause:
-        raise errors.FormatError(f"model {path}: not a model of sarcodec, or damaged ({cause})") from cause
+        raise errors.FormatError(
+            f"model {path}: not a model of sarcodec, or damaged ({errors.plain(cause)})"
+        ) from cause

@@ -99,4 +99,4 @@ def bounded_engine(max_error_db: float) -> engines.BoundedEngine:
     try:
         return engines.BoundedEngine(max_error_db)
     except errors.InputError as cause:
-        raise errors.FormatError(f"header: {cause}") from cause
+        raise errors.FormatError(f"header: {errors.plain(cause)}") from cause

@@ -33,7 +33,9 @@ class Files:
             self.close()
             raise
         except container.DAMAGE as cause:
-            raise errors.FormatError(f"product {self.place}: cannot be opened, or is truncated ({cause})") from cause
+            raise errors.FormatError(
+                f"product {self.place}: cannot be opened, or is truncated ({errors.plain(cause)})"
+            ) from cause
         if MANIFEST not in self.sizes:
             self.close()
             raise errors.FormatError(f"product {self.place}: has no {MANIFEST}; pass a whole SAFE folder or its zip")
@@ -46,10 +48,11 @@ class Files:
     def read(self, path: str) -> bytes:
         """Return a file of at most :data:`product.MAX_FILE_BYTES`; FormatError when it is missing or damaged."""
         if path not in self.sizes:
-            raise errors.FormatError(f"product {self.place}: {path} is missing")
+            raise errors.FormatError(f"product {self.place}: {errors.plain(path)} is missing")
         if self.sizes[path] > product.MAX_FILE_BYTES:
             raise errors.FormatError(
-                f"product {self.place}: {path} has {self.sizes[path]:,} bytes, and the manifest does not call it a "
+                f"product {self.place}: {errors.plain(path)} has {self.sizes[path]:,} bytes, and the manifest "
+                "does not call it a "
                 f"measurement; allowed are {product.MAX_FILE_BYTES:,}"
             )
         try:
@@ -57,7 +60,9 @@ class Files:
                 return self._zip.read(self._root + path)
             return (self.place / path).read_bytes()
         except container.DAMAGE as cause:
-            raise errors.FormatError(f"product {self.place}: {path} is damaged ({cause})") from cause
+            raise errors.FormatError(
+                f"product {self.place}: {errors.plain(path)} is damaged ({errors.plain(cause)})"
+            ) from cause
 
     def check(self, entry: manifest.Entry) -> None:
         """Read a file to its end; FormatError when its checksum in the manifest, or in a zip file, does not hold."""
@@ -86,12 +91,17 @@ class Files:
 
 def _in_zip(archive: zipfile.ZipFile, place: Path) -> tuple[str, str, dict[str, int]]:
     """Return the product's name, the folder in the archive with a slash, and its files' sizes by path below it."""
-    entries = {entry.filename: entry.file_size for entry in archive.infolist() if not entry.is_dir()}
+    entries = {entry.filename: entry.file_size for entry in archive.infolist() if not entry.filename.endswith("/")}
+    if "" in entries:
+        raise errors.FormatError(f"product {place}: holds a file without a name, it is damaged")
     roots = [name.removesuffix(MANIFEST) for name in entries if PurePosixPath(name).name == MANIFEST]
     roots = [root for root in roots if root.count("/") <= 1]
     if len(roots) != 1:
         held = f"{len(roots)} products; unpack it and pass one" if roots else f"no {MANIFEST}; pass a whole product"
         raise errors.FormatError(f"product {place}: holds {held}")
     (root,) = roots
+    for name in entries:
+        if not name.startswith(root):
+            archive.open(name).close()  # fails where the name is a damaged one, by which a file would be lost
     files = {name.removeprefix(root): size for name, size in entries.items() if name.startswith(root)}
     return root.rstrip("/") or place.stem, root, files

@@ -137,7 +137,9 @@ def forget_after(folder: Path, epoch: int) -> None:
     lines = [kept[number] + b"\n" for number in sorted(kept) if number <= epoch]
     if len(lines) < epoch:
         log.warning("run %s: history.jsonl lacks %d of %d epochs, it was damaged", folder, epoch - len(lines), epoch)
-    if b"".join(lines) != data:
+    if not lines:
+        history.unlink()
+    elif b"".join(lines) != data:
         atomic.write_bytes(history, b"".join(lines), overwrite=True)
 
 

@@ -84,7 +84,8 @@ def _check_whole(files: Files) -> None:
     for path in _listed(files):
         if path not in files.sizes and _annotation(path) in files.sizes:
             raise errors.FormatError(
-                f"product {files.place}: {path} is missing, though its annotation is there; get the whole product, "
+                f"product {files.place}: {errors.plain(path)} is missing, though its annotation is there; get "
+                "the whole product, "
                 "or take one polarisation that is there (--polarisation)"
             )
 
@@ -115,7 +116,7 @@ def _chosen(files: Files, found: list[Band], polarisation: str | None) -> list[B
     if not chosen:
         raise errors.InputError(
             f"polarisation: got {polarisation}; {files.place} has measurements of "
-            f"{' and '.join(band.polarisation for band in found)}"
+            f"{errors.plain(' and '.join(band.polarisation for band in found))}"
         )
     return chosen
 
@@ -238,12 +239,13 @@ def open_product(place: str | os.PathLike[str], polarisation: str | None = None)
             info = raster.info
             if (info.count, info.dtype) != (1, "uint16"):
                 raise errors.FormatError(
-                    f"product {files.place}: {band.path} has {info.count} bands of {info.dtype}, not one of uint16"
+                    f"product {files.place}: {errors.plain(band.path)} has {info.count} bands of {info.dtype}, "
+                    "not one of uint16"
                 )
             if (info.height, info.width) != (band.height, band.width):
                 raise errors.FormatError(
-                    f"product {files.place}: {band.path} has {info.height}×{info.width} pixels; its annotation says "
-                    f"{band.height}×{band.width}"
+                    f"product {files.place}: {errors.plain(band.path)} has {info.height}×{info.width} pixels; "
+                    f"its annotation says {band.height}×{band.width}"
                 )
             rasters.append(raster)
         if len({(band.height, band.width) for band in found}) != 1:

@@ -14,7 +14,7 @@ def parse(data: bytes, name: str) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError, LookupError) as cause:
-        raise errors.FormatError(f"{name}: is not valid XML, or truncated ({cause})") from cause
+        raise errors.FormatError(f"{name}: is not valid XML, or truncated ({errors.plain(cause)})") from cause
 
 
 def text(root: ElementTree.Element, path: str, name: str) -> str:
