@@ -204,9 +204,50 @@ def test_a_flipped_bit_anywhere_is_found(tmp_path: Path, kind: str) -> None:
             load(path)
 
 
-def test_models_from_before_the_digest_load() -> None:
+def test_models_from_before_the_digest_load_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """But without one to read what they made, for their identity stands in that."""
     for version, load in (("v1", checkpoint.load), ("v2", lapped_model.load)):
-        assert load(Path(__file__).parent / "golden" / version / "tiny.ckpt").identity
+        path = Path(__file__).parent / "golden" / version / "tiny.ckpt"
+        identity = load(path).identity
+        (record,) = caplog.records
+        assert f"model {path}: was saved before models had digests" in record.getMessage()
+        assert "\n" not in record.getMessage()
+        caplog.clear()
+        assert load(path, made=identity).identity == identity and caplog.records == []
+
+
+def unsealed(data: bytes, name: str, by: float) -> bytes:
+    """A model file without a digest, one of its tensors changed."""
+    tensors = safetensors.torch.load(data)
+    tensors[name] = tensors[name] + by
+    record = json.loads(checkpoint.metadata(data)["sarcodec"])
+    record.pop("digest", None)
+    return safetensors.torch.save(tensors, {"sarcodec": json.dumps(record)})
+
+
+@pytest.mark.parametrize(("name", "tensor"), [("residual16", "entropy.steps"), ("lapped64", None)])
+def test_copies_of_shipped_models_are_held_to_their_identities(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, tensor: str | None
+) -> None:
+    """By whatever path they are loaded: whole ones load, a weight that changed is told though there is no digest."""
+    data = model_store.shipped_models()[name].read_bytes()
+    path = tmp_path / "copy.ckpt"
+    path.write_bytes(data)
+    assert model_store.load_model(path).identity == model_store.IDENTITIES[name] and caplog.records == []
+    tensor = tensor or next(key for key, value in safetensors.torch.load(data).items() if value.is_floating_point())
+    path.write_bytes(unsealed(data, tensor, 1.0))
+    with pytest.raises(errors.FormatError, match=f"copy of {name} that was damaged or changed, its identity is"):
+        model_store.load_model(path)
+
+
+def test_no_flipped_bit_takes_the_digest_away(path: Path) -> None:
+    """An entry whose name changed is no file from before digests, whatever happened to its weights."""
+    data = path.read_bytes()
+    at = data.index(b'\\"digest\\"') + 2
+    for bit in range(8 * len("digest")):
+        path.write_bytes(flipped(data[:-8] + bytes(8), 8 * at + bit))
+        with pytest.raises(errors.FormatError):
+            checkpoint.load(path)
 
 
 def test_shipped_models_are_those_that_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """SAFE products in and out: every other file byte for byte, measurements within the error, and bad products."""
 
+import hashlib
+import io as io_bytes
 import os
 import shutil
 import zipfile
@@ -13,7 +15,20 @@ import rasterio
 
 import safe_product
 import tiny
-from sarcodec import codec, container, engines, errors, io, product, rate_control, safe, scene, sigma0, tiling
+from sarcodec import (
+    codec,
+    container,
+    engines,
+    errors,
+    io,
+    manifest,
+    product,
+    rate_control,
+    safe,
+    scene,
+    sigma0,
+    tiling,
+)
 from sarcodec.output import Output
 from sarcodec.product import Measurement, Product
 
@@ -22,9 +37,9 @@ CODER = codec.Codec(engines.BoundedEngine(MAX_ERROR_DB - 0.1))  # rounding to DN
 TILES = codec.Options(tile=64)
 
 
-def compress(source: Path, target: Path, polarisation: str | None = None) -> scene.Size:
+def compress(source: Path, target: Path, polarisation: str | None = None, *, accept_loss: bool = False) -> scene.Size:
     with safe.open_source(source, polarisation) as raster:
-        return scene.compress_file(raster, target, CODER, options=TILES)
+        return scene.compress_file(raster, target, CODER, options=TILES, accept_loss=accept_loss)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +109,9 @@ def test_restored_zip(made: Path, packed: Path, tmp_path: Path) -> None:
         archive.extractall(tmp_path)
     assert safe_product.contents(tmp_path / made.name) == safe_product.contents(made)
     check_measurement(made, tmp_path / made.name, "VH")
-    size = compress(target, tmp_path / "again.sarc")  # what came out goes in again
-    assert size.bands == 2
+    with pytest.raises(errors.FormatError, match=r"\.tiff has not the checksum .* restored since.*--accept-loss"):
+        compress(target, tmp_path / "again.sarc")
+    assert compress(target, tmp_path / "again.sarc", accept_loss=True).bands == 2  # what came out goes in again
 
 
 def test_one_polarisation(made: Path, tmp_path: Path) -> None:
@@ -284,7 +300,7 @@ BAD_PRODUCTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "other dtype": (measurement(safe_product.dn("VH").astype(np.float32)), "1 bands of float32, not one of uint16"),
     "paths that escape": (replace("manifest.safe", "./measurement/", "../../measurement/"), r"'\.\./\.\./.*refused"),
     "complex": (twice_vv, "several measurements of a polarisation.*GRD"),
-    "truncated TIFF": (cut(f"measurement/{VH}.tiff", 0.6), "damaged or truncated"),
+    "truncated TIFF": (cut(f"measurement/{VH}.tiff", 0.6), "has not the checksum that manifest.safe says"),
     "TIFF without a head": (cut(f"measurement/{VH}.tiff", 0.0001), "cannot be opened"),
     "large file": (large, r"support/large\.bin has 67,108,865 bytes"),
 }
@@ -299,6 +315,65 @@ def test_bad_products(source: Path, tmp_path: Path, name: str, zipped: bool) -> 
     with pytest.raises(errors.FormatError, match=message):
         compress(place, tmp_path / "a.sarc")
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("path", [f"measurement/{VH}.tiff", f"annotation/calibration/noise-{VV}.xml"])
+def test_a_flipped_bit_is_told_by_the_manifest(source: Path, tmp_path: Path, path: str) -> None:
+    """GDAL reads a TIFF with a flipped bit without a word, and noise vectors are not read at all."""
+    data = bytearray((source / path).read_bytes())
+    data[-3] ^= 4
+    (source / path).write_bytes(data)
+    with pytest.raises(errors.FormatError, match=f"{path} has not the checksum .*get the product again"):
+        compress(source, tmp_path / "a.sarc")
+    assert not (tmp_path / "a.sarc").exists()
+    assert compress(source, tmp_path / "a.sarc", accept_loss=True).bands == 2
+    if "tiff" in path:
+        assert compress(source, tmp_path / "b.sarc", "VV").bands == 1  # the other polarisation is whole
+
+
+@pytest.mark.parametrize(("name", "told"), [("SHA3-256", True), ("SHA-256", True), ("CRC-9000", False)])
+def test_other_checksums(source: Path, tmp_path: Path, name: str, told: bool) -> None:
+    """Known ones are held to; of others nothing can be told, which a zip file's own checksums make up for."""
+    replace("manifest.safe", 'checksumName="MD5"', f'checksumName="{name}"')(source)
+    if told:
+        with pytest.raises(errors.FormatError, match="has not the checksum"):
+            compress(source, tmp_path / "a.sarc")
+    else:
+        assert compress(source, tmp_path / "a.sarc").bands == 2
+    entry = manifest.entries((source / "manifest.safe").read_bytes())[0]
+    data = (source / entry.path).read_bytes()
+    sound = manifest.Entry(entry.path, entry.kind, "SHA3256", hashlib.sha3_256(data).hexdigest())
+    assert sound.holds(io_bytes.BytesIO(data)) and not sound.holds(io_bytes.BytesIO(data[1:]))
+
+
+def test_a_flipped_bit_in_the_name_of_a_file_in_a_zip(made: Path, tmp_path: Path) -> None:
+    """By its damaged name a file would lie beside the product; a file that does lie there is left out."""
+    place = tmp_path / "a.zip"
+    shutil.copy(made.parent / f"{made.name}.zip", place)
+    with zipfile.ZipFile(place, "a") as archive:
+        archive.writestr("__MACOSX/readme", b"of another")
+    compress(place, tmp_path / "a.sarc")
+    data = bytearray(place.read_bytes())
+    data[data.rindex(f"{made.name}/annotation/calibration/noise".encode()) + 3] ^= 1
+    place.write_bytes(data)
+    with pytest.raises(errors.FormatError, match="cannot be opened, or is truncated .File name in directory"):
+        compress(place, tmp_path / "b.sarc")
+    place.write_bytes(bytes(data).replace(b"__MACOSX/readme", bytes(15)))  # up to the first zero
+    with pytest.raises(errors.FormatError, match=r"a\.zip: holds a file without a name"):
+        compress(place, tmp_path / "b.sarc")
+
+
+def test_a_flipped_bit_of_a_measurement_in_a_zip(made: Path, source: Path, tmp_path: Path) -> None:
+    """Also where the manifest has no checksum."""
+    replace("manifest.safe", 'checksumName="MD5"', 'checksumName="none"')(source)
+    place = safe_product.pack(source)
+    with zipfile.ZipFile(place) as archive:
+        entry = archive.getinfo(f"{made.name}/measurement/{VH}.tiff")
+    data = bytearray(place.read_bytes())
+    data[entry.header_offset + 30 + len(entry.filename) + entry.compress_size // 2] ^= 1
+    place.write_bytes(data)
+    with pytest.raises(errors.FormatError, match=rf"measurement/{VH}\.tiff is damaged"):
+        compress(place, tmp_path / "a.sarc")
 
 
 def test_missing_polarisations(made: Path, source: Path, tmp_path: Path) -> None:
@@ -322,7 +397,7 @@ def test_sizes_that_differ_between_polarisations(source: Path, tmp_path: Path) -
     (source / f"annotation/{VH}.xml").write_text(safe_product.annotation("VH", (150, 190)))
     with pytest.raises(errors.FormatError, match="differ in size; pass one"):
         compress(source, tmp_path / "a.sarc")
-    assert compress(source, tmp_path / "a.sarc", "VH").width == 190
+    assert compress(source, tmp_path / "a.sarc", "VH", accept_loss=True).width == 190
 
 
 def test_every_truncation_of_a_zip_is_refused(made: Path, tmp_path: Path) -> None:
@@ -498,7 +573,9 @@ def test_real_product_with_measurements_of_another_size(data_dir: Path, tmp_path
     for annotation in annotations:  # a product whose annotations say the size of the small ones, else as it is
         text = annotation.read_text().replace(">25560</numberOfSamples>", ">200</numberOfSamples>")
         annotation.write_text(text.replace(">16712</numberOfLines>", ">150</numberOfLines>"))
-    compress(folder, tmp_path / "a.sarc")
+    with pytest.raises(errors.FormatError, match=r"annotation/s1a.*\.xml has not the checksum"):
+        compress(folder, tmp_path / "a.sarc")
+    compress(folder, tmp_path / "a.sarc", accept_loss=True)
     scene.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE")
     assert safe_product.contents(tmp_path / "b.SAFE") == safe_product.contents(folder)
     with rasterio.open(tmp_path / "b.SAFE" / "manifest.safe") as dataset:

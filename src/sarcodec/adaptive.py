@@ -127,7 +127,7 @@ class Decoder:
             for context, run in self.tables.runs(contexts[order]):
                 ordered[run] = self._run(context, run.stop - run.start)
         except (AssertionError, ValueError) as cause:
-            raise errors.FormatError(f"symbols: the stream is damaged ({cause})") from cause
+            raise errors.FormatError(f"symbols: the stream is damaged ({errors.plain(cause)})") from cause
         symbols = np.empty_like(ordered)
         symbols[order] = ordered
         return symbols

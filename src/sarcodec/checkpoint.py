@@ -24,6 +24,8 @@ from sarcodec import _version, atomic, entropy, errors, integrity, models, norma
 VERSION = 1
 MAX_BYTES = 2**30
 WEIGHTS, TABLES, STATE = "model.", "entropy.", "state."
+RECORD = ("format", "version", "package_version", "config", "normalizer", "training", "metrics")
+"""Entries of the record besides the digest."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Checkpoint:
             model.load_state_dict(weights, assign=True)
         except RuntimeError as cause:
             raise errors.FormatError(
-                f"checkpoint: its weights do not fit its architecture {self.config.arch!r} ({cause})"
+                f"checkpoint: its weights do not fit its architecture {self.config.arch!r} ({errors.plain(cause)})"
             ) from cause
         return model.eval()
 
@@ -122,8 +124,11 @@ def identify(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def load(path: str | os.PathLike[str]) -> Checkpoint:
+def load(path: str | os.PathLike[str], *, made: str = "") -> Checkpoint:
     """Read a checkpoint.
+
+    ``made`` is the identity of the model that made a file, where it is to read that: it vouches for a checkpoint
+    without a digest, of which a line of warning is logged else.
 
     Raises
     ------
@@ -139,8 +144,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
                 f"checkpoint {source}: is {record['format']!r} version {record['version']!r}; this package "
                 f"reads 'sarcodec checkpoint' version {VERSION}, a newer one needs a newer sarcodec"
             )
-        tensors = safetensors.torch.load(data)
-        integrity.check(tensors, record, str(source))
+        tensors, identity = safetensors.torch.load(data), identify(data)
+        integrity.check(tensors, record, integrity.Told(str(source), identity, made), RECORD)
         return Checkpoint(
             config=models.ModelConfig.from_dict(record["config"]),
             normalizer=normalization.Normalizer.from_dict(record["normalizer"]),
@@ -149,13 +154,15 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             training=dict(record["training"]),
             metrics=dict(record["metrics"]),
             state=_group(tensors, STATE),
-            identity=identify(data),
+            identity=identity,
             package_version=str(record["package_version"]),
         )
     except errors.SarcodecError:
         raise
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RecursionError) as cause:
-        raise errors.FormatError(f"checkpoint {source}: not a sarcodec checkpoint, or damaged ({cause})") from cause
+        raise errors.FormatError(
+            f"checkpoint {source}: not a sarcodec checkpoint, or damaged ({errors.plain(cause)})"
+        ) from cause
 
 
 def _group(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -328,11 +328,11 @@ class Codec:
         try:
             self.engine.check_step(header.step)
         except errors.InputError as cause:
-            raise errors.FormatError(f"header: the model cannot have coded this ({cause})") from cause
+            raise errors.FormatError(f"header: the model cannot have coded this ({errors.plain(cause)})") from cause
         try:
             radiometry.Quantity.parse(header.quantity)
         except errors.InputError as cause:
-            raise errors.FormatError(f"header: {cause}") from cause
+            raise errors.FormatError(f"header: {errors.plain(cause)}") from cause
         bands, height, width = header.shape
         grid = tiling.TileGrid(height, width, header.tile)
         for band in range(bands):

@@ -123,7 +123,7 @@ class CoefficientCoder:
                 self.network.levels_at(number, known, priors, level)
                 tile.close(number, self._take(coder, tile.open(number, level)), known.magnitude)
         except (AssertionError, ValueError) as cause:
-            raise errors.FormatError(f"symbols: the stream is damaged ({cause})") from cause
+            raise errors.FormatError(f"symbols: the stream is damaged ({errors.plain(cause)})") from cause
         symbols = tile.symbols.reshape(BLOCK, BLOCK, *shape)
         return symbols, self._restored(symbols, tile.table)
 
@@ -237,7 +237,7 @@ class CoefficientCoder:
             tables = tuple(entropy.SymbolTable(int(m), f) for m, f in zip(arrays["minimum"], split, strict=True))
             return cls(contexts.ScaleNetwork.from_arrays(network), tables, arrays["centroids"].astype(np.float32))
         except (KeyError, ValueError, IndexError, TypeError) as cause:
-            raise errors.FormatError(f"coefficient coder: not valid ({cause})") from cause
+            raise errors.FormatError(f"coefficient coder: not valid ({errors.plain(cause)})") from cause
 
 
 def last_diagonal(symbols: Integers) -> int:

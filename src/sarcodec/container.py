@@ -181,7 +181,7 @@ class Reader:
         try:
             text = inflate.decompress(self.read(COMPACT_HEADER, MAX_HEADER_BYTES), MAX_HEADER_BYTES)
         except zlib.error as cause:
-            raise errors.FormatError(f"{self.name}: its header is damaged ({cause})") from cause
+            raise errors.FormatError(f"{self.name}: its header is damaged ({errors.plain(cause)})") from cause
         if not inflate.eof:
             raise errors.FormatError(f"{self.name}: its header is cut off, or of more than {MAX_HEADER_BYTES} bytes")
         return text
@@ -213,7 +213,7 @@ class Reader:
         try:
             damaged = self._zip.testzip()
         except DAMAGE as cause:
-            raise errors.FormatError(f"{self.name}: an entry is damaged ({cause})") from cause
+            raise errors.FormatError(f"{self.name}: an entry is damaged ({errors.plain(cause)})") from cause
         if damaged is not None:
             raise errors.FormatError(
                 f"{self.name}: entry {errors.plain(damaged)} is damaged, its checksum does not hold"

@@ -324,7 +324,7 @@ class ScaleNetwork:
             biases = tuple(arrays[f"bias.{i}"].astype(np.int32) for i in range(count))
             return cls(weights, biases, arrays["spread"].astype(np.int32))
         except (KeyError, ValueError, IndexError) as cause:
-            raise errors.FormatError(f"scale network: not valid ({cause})") from cause
+            raise errors.FormatError(f"scale network: not valid ({errors.plain(cause)})") from cause
 
 
 @compiled

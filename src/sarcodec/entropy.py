@@ -167,7 +167,7 @@ def decode(data: bytes, shape: tuple[int, int, int], tables: Sequence[SymbolTabl
         for channel, table in zip(symbols, tables, strict=True):
             channel[...] = take(coder, channel.size, table).reshape(shape[1:])
     except (AssertionError, ValueError) as cause:
-        raise errors.FormatError(f"symbols: the stream is damaged ({cause})") from cause
+        raise errors.FormatError(f"symbols: the stream is damaged ({errors.plain(cause)})") from cause
     return symbols
 
 
@@ -255,7 +255,7 @@ class LatentCoder:
             if len(flat) != steps.size * len(multipliers) or not (steps > 0).all():
                 raise ValueError(f"{len(flat)} tables for {steps.size} channels and {len(multipliers)} multipliers")
         except (KeyError, ValueError, IndexError, TypeError, OverflowError) as cause:
-            raise errors.FormatError(f"entropy tables: not valid ({cause})") from cause
+            raise errors.FormatError(f"entropy tables: not valid ({errors.plain(cause)})") from cause
         tables = {m: tuple(flat[i * steps.size : (i + 1) * steps.size]) for i, m in enumerate(multipliers)}
         return cls(steps, tables)
 

@@ -134,7 +134,7 @@ def open_raster(path: str | os.PathLike[str], *, nodata: float | None = None) ->
 
 
 def _fault(place: str | os.PathLike[str], what: str, cause: Exception) -> errors.FormatError:
-    said = virtual.public_text(str(cause), place)
+    said = errors.plain(virtual.public_text(str(cause), place))
     return errors.FormatError(f"raster {virtual.public(place)}: {what} ({said})")
 
 
@@ -216,7 +216,9 @@ def _create(path: Path, info: RasterInfo) -> rasterio.io.DatasetWriter:
             dataset.close()
             raise
     except (TypeError, ValueError, KeyError) as cause:
-        raise errors.InputError(f"raster: its description cannot be written as a GeoTIFF ({cause})") from cause
+        raise errors.InputError(
+            f"raster: its description cannot be written as a GeoTIFF ({errors.plain(cause)})"
+        ) from cause
     return dataset
 
 

@@ -21,6 +21,8 @@ from sarcodec.models import restorer
 
 FORMAT, VERSION = "sarcodec lapped model", 1
 CODER, RESTORER = "coder.", "restorer."
+RECORD = ("format", "version", "package_version", "restorer", "rate_weight", "restored_below", "training")
+"""Entries of the record besides the digest."""
 EVERY_STEP = 1 << 16
 """Above every step index."""
 
@@ -74,8 +76,11 @@ def save(path: str | os.PathLike[str], model: LappedModel, *, overwrite: bool = 
     return checkpoint.identify(data)
 
 
-def load(path: str | os.PathLike[str]) -> LappedModel:
-    """Read a model; FormatError when the file is missing, foreign, truncated, altered or of a newer version."""
+def load(path: str | os.PathLike[str], *, made: str = "") -> LappedModel:
+    """Read a model; FormatError when the file is missing, foreign, truncated, altered or of a newer version.
+
+    ``made`` as of :func:`checkpoint.load`.
+    """
     source = Path(path)
     data = checkpoint.read_bytes(source)
     try:
@@ -85,8 +90,8 @@ def load(path: str | os.PathLike[str]) -> LappedModel:
                 f"model {source}: is {record['format']!r} version {record['version']!r}; this package reads "
                 f"{FORMAT!r} version {VERSION} here, a newer one needs a newer sarcodec"
             )
-        tensors = safetensors.torch.load(data)
-        integrity.check(tensors, record, str(source))
+        tensors, identity = safetensors.torch.load(data), checkpoint.identify(data)
+        integrity.check(tensors, record, integrity.Told(str(source), identity, made), RECORD)
         coder = {n.removeprefix(CODER): t.numpy() for n, t in tensors.items() if n.startswith(CODER)}
         network = restorer.Restorer(restorer.RestorerConfig.from_dict(record["restorer"]))
         weights = {n.removeprefix(RESTORER): t.float() for n, t in tensors.items() if n.startswith(RESTORER)}
@@ -97,13 +102,15 @@ def load(path: str | os.PathLike[str]) -> LappedModel:
             rate_weight=float(record["rate_weight"]),
             training=dict(record["training"]),
             restored_below=int(record.get("restored_below", EVERY_STEP)),
-            identity=checkpoint.identify(data),
+            identity=identity,
             package_version=str(record["package_version"]),
         )
     except errors.SarcodecError:
         raise
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError, RecursionError) as cause:
-        raise errors.FormatError(f"model {source}: not a lapped model of sarcodec, or damaged ({cause})") from cause
+        raise errors.FormatError(
+            f"model {source}: not a lapped model of sarcodec, or damaged ({errors.plain(cause)})"
+        ) from cause
 
 
 def is_lapped(path: str | os.PathLike[str]) -> bool:
@@ -112,4 +119,6 @@ def is_lapped(path: str | os.PathLike[str]) -> bool:
     try:
         return bool(json.loads(checkpoint.metadata(data)["sarcodec"])["format"] == FORMAT)
     except (KeyError, ValueError, TypeError, RecursionError) as cause:
-        raise errors.FormatError(f"model {path}: not a model of sarcodec, or damaged ({cause})") from cause
+        raise errors.FormatError(
+            f"model {path}: not a model of sarcodec, or damaged ({errors.plain(cause)})"
+        ) from cause

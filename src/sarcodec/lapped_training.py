@@ -80,7 +80,7 @@ def read_images(path: Path) -> list[Image]:
             record = json.loads(arrays["record"].tobytes())
             return [Image(name, arrays[str(number)], bool(val)) for number, (name, val) in enumerate(record)]
     except (OSError, EOFError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as cause:
-        raise errors.FormatError(f"{path}: not prepared images ({cause})") from cause
+        raise errors.FormatError(f"{path}: not prepared images ({errors.plain(cause)})") from cause
 
 
 def start(folder: Path, images: Sequence[Image], config: LappedConfig) -> None:
@@ -104,7 +104,7 @@ def resume(folder: Path, device: str = "cpu") -> Iterator[str]:
     try:
         config = LappedConfig(**json.loads((folder / "run.json").read_text()))
     except (OSError, ValueError, TypeError) as cause:
-        raise errors.FormatError(f"run {folder}: no usable run.json ({cause})") from cause
+        raise errors.FormatError(f"run {folder}: no usable run.json ({errors.plain(cause)})") from cause
     images = read_images(folder / "images.npz")
     train = [image for image in images if not image.validation]
     held_out = [image for image in images if image.validation]

@@ -22,9 +22,12 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         values = astuple(self)
-        if not (min(values) >= 0 and 0 < sum(values) < math.inf):
+        if not all(type(value) in (int, float) for value in values) or not (
+            min(values) >= 0 and 0 < sum(values) < math.inf
+        ):
             raise errors.InputError(
-                f"loss weights: got {', '.join(map(str, values))}; all must be finite and >= 0, one of them > 0"
+                f"loss weights: got {errors.plain(', '.join(map(str, values)))}; all must be finite and >= 0, one of "
+                "them > 0"
             )
 
 

@@ -6,11 +6,11 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from sarcodec import checkpoint, codec, container, engines, errors, lapped_model
+from sarcodec import checkpoint, codec, container, engines, errors, integrity, lapped_model
 
 DEFAULT_MODEL = "lapped64"
 MODEL_SUFFIX = ".ckpt"
-IDENTITIES = {"lapped64": "e65fd472b67b7037", "residual16": "d412a7af7613b0c1"}
+IDENTITIES = integrity.SHIPPED
 """Of the models that are shipped: a file beside them that is damaged, or another, is not used under their names."""
 
 
@@ -21,9 +21,12 @@ def shipped_models() -> dict[str, Path]:
 
 
 def load_model(
-    model: str | os.PathLike[str] | None = None,
+    model: str | os.PathLike[str] | None = None, *, made: str = ""
 ) -> checkpoint.Checkpoint | lapped_model.LappedModel:
-    """Load a model by path, or a shipped one by name; the default model when none is named."""
+    """Load a model by path, or a shipped one by name; the default model when none is named.
+
+    ``made`` is the identity of the model that made a file which is to be read: see :func:`checkpoint.load`.
+    """
     name = DEFAULT_MODEL if model is None else os.fspath(model)
     path = Path(name)
     shipped = shipped_models()
@@ -33,7 +36,7 @@ def load_model(
         raise errors.InputError(
             f"model: {name!r} is neither a checkpoint file nor a shipped model ({', '.join(shipped) or 'none'})"
         )
-    found = lapped_model.load(path) if lapped_model.is_lapped(path) else checkpoint.load(path)
+    found = lapped_model.load(path, made=made) if lapped_model.is_lapped(path) else checkpoint.load(path, made=made)
     if path == shipped.get(name) and found.identity != IDENTITIES.get(name):
         raise errors.FormatError(
             f"model {name}: the shipped file {path} is damaged: its identity is {found.identity}, not "
@@ -72,7 +75,7 @@ def codec_for(
         model.check(reader)
         return model
     if model is not None:
-        chosen = load_model(model)
+        chosen = load_model(model, made=header.model)
     elif (shipped := _shipped_with(header.model)) is not None:
         chosen = shipped
     else:
@@ -96,4 +99,4 @@ def bounded_engine(max_error_db: float) -> engines.BoundedEngine:
     try:
         return engines.BoundedEngine(max_error_db)
     except errors.InputError as cause:
-        raise errors.FormatError(f"header: {cause}") from cause
+        raise errors.FormatError(f"header: {errors.plain(cause)}") from cause

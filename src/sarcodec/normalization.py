@@ -206,4 +206,4 @@ class Normalizer:
                 raise ValueError("no bounds")
             return cls(Clipping(**data["clipping"]), {k: Bounds(*map(float, v)) for k, v in data["bounds"].items()})
         except (KeyError, TypeError, AttributeError, ValueError) as cause:
-            raise errors.FormatError(f"normalizer: not a valid Normalizer record ({cause})") from cause
+            raise errors.FormatError(f"normalizer: not a valid Normalizer record ({errors.plain(cause)})") from cause

@@ -93,7 +93,7 @@ class Manifest:
                 raise ValueError("a shard's key has no bounds")
             return manifest
         except (KeyError, TypeError, ValueError) as cause:
-            raise errors.FormatError(f"manifest: not a patch set of this version ({cause})") from cause
+            raise errors.FormatError(f"manifest: not a patch set of this version ({errors.plain(cause)})") from cause
 
     def count(self, split: str) -> int:
         """Return the number of patches in a split."""
@@ -107,10 +107,10 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as cause:
         raise errors.FormatError(
-            f"patch set {folder}: has no manifest.json; make one with 'sarcodec prepare'"
+            f"patch set {errors.plain(folder)}: has no manifest.json; make one with 'sarcodec prepare'"
         ) from cause
     except (OSError, ValueError) as cause:
-        raise errors.FormatError(f"patch set {folder}: {cause}") from cause
+        raise errors.FormatError(f"patch set {errors.plain(folder)}: {errors.plain(cause)}") from cause
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -165,12 +165,14 @@ def map_shard(path: Path, shard: Shard, config: PatchConfig) -> npt.NDArray[np.f
     try:
         shard_map: npt.NDArray[np.float32] = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as cause:
-        raise errors.FormatError(f"shard {path}: cannot be read ({cause}); run 'sarcodec prepare' again") from cause
+        raise errors.FormatError(
+            f"shard {errors.plain(path)}: cannot be read ({errors.plain(cause)}); run 'sarcodec prepare' again"
+        ) from cause
     expected = (shard.patches, config.size, config.size)
     if shard_map.shape != expected or shard_map.dtype != np.float32:
         raise errors.FormatError(
-            f"shard {path}: holds {shard_map.dtype} {shard_map.shape}, the manifest says float32 {expected}; "
-            "run 'sarcodec prepare' again"
+            f"shard {errors.plain(path)}: holds {shard_map.dtype} {shard_map.shape}, the manifest says float32 "
+            f"{expected}; run 'sarcodec prepare' again"
         )
     return shard_map
 

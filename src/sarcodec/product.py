@@ -53,7 +53,9 @@ class Product:
                 tuple(Measurement(str(path), dict(raster)) for path, raster in record["measurements"]),
             )
         except (KeyError, TypeError, ValueError) as cause:
-            raise errors.FormatError(f"product: not a valid description of a product ({cause})") from cause
+            raise errors.FormatError(
+                f"product: not a valid description of a product ({errors.plain(cause)})"
+            ) from cause
         check_path(found.name)
         if "/" in found.name:
             raise errors.FormatError(f"product: {errors.plain(repr(found.name))} is no name of a folder")
@@ -70,11 +72,16 @@ def entry_name(path: str) -> str:
 def check_path(path: str) -> None:
     """Raise FormatError for a path that is not plainly relative, on any system: it could lead out of a folder."""
     parts = path.split("/")
-    if not all(parts) or any(part.endswith((".", " ")) for part in parts) or _FORBIDDEN.search(path):
+    if not all(parts) or not path.isprintable() or any(_is_odd(part) for part in parts) or _FORBIDDEN.search(path):
         raise errors.FormatError(
             f"product: the path {errors.plain(repr(path))} is refused; allowed are relative paths without .., "
-            "backslashes, colons, control characters, and names that end in a dot or space"
+            "backslashes, colons, control characters, and names that end in a dot or space or have more than 255 "
+            "bytes"
         )
+
+
+def _is_odd(part: str) -> bool:
+    return part.endswith((".", " ")) or len(part.encode()) > 255
 
 
 def check_files(product: Product | None, files: Mapping[str, int], bands: int) -> None:
@@ -113,7 +120,9 @@ def check_files(product: Product | None, files: Mapping[str, int], bands: int) -
         )
     for path, size in files.items():
         if size > MAX_FILE_BYTES:
-            raise errors.FormatError(f"product: {path} has {size:,} bytes; allowed are {MAX_FILE_BYTES:,}")
+            raise errors.FormatError(
+                f"product: {errors.plain(path)} has {size:,} bytes; allowed are {MAX_FILE_BYTES:,}"
+            )
 
 
 def check_places(paths: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from sarcodec import atomic, checkpoint, errors, models, train_config
+
+log = logging.getLogger("sarcodec")
+
+MAY_CHANGE = ("epochs", "save_minutes")
+"""Settings that a run may be resumed with others of."""
+MEASURED = ("loss", "psnr")
+"""Figures that every line of history has."""
 
 
 @dataclass
@@ -59,22 +67,42 @@ class Settings:
         """Read ``run.json``; FormatError when there is none that can be read."""
         try:
             record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            if strangers := sorted(record.keys() - {"patches", "model", "training", "initial"}):
+                raise ValueError(f"unknown entry {strangers[0]!r}")
             return cls(
                 Path(record["patches"]),
                 models.ModelConfig.from_dict(record["model"]),
                 train_config.TrainConfig.from_dict(record["training"]),
                 Path(record["initial"]) if "initial" in record else None,
             )
-        except (OSError, ValueError, KeyError, TypeError) as cause:
-            raise errors.FormatError(f"run {folder}: has no readable run.json to resume ({cause})") from cause
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
+            raise errors.FormatError(
+                f"run {folder}: has no readable run.json to resume ({errors.plain(cause)})"
+            ) from cause
 
 
-def read_position(folder: Path, last: checkpoint.Checkpoint) -> Position:
-    """Return the position of ``last.ckpt``; FormatError for a checkpoint without one."""
+def read_position(folder: Path, last: checkpoint.Checkpoint, settings: Settings) -> Position:
+    """Return the position of ``last.ckpt``.
+
+    FormatError for a checkpoint without one, or of other settings than ``run.json`` says: ``last.ckpt`` has a digest
+    and ``run.json`` has none. Epochs and how often it is saved may have been changed since.
+    """
     try:
-        return Position(**last.training["position"])
-    except (KeyError, TypeError) as cause:
-        raise errors.FormatError(f"run {folder}: its last.ckpt is none to resume from ({cause})") from cause
+        position = Position(**last.training["position"])
+        trained = train_config.TrainConfig.from_dict(last.training["config"])
+    except (KeyError, TypeError, errors.FormatError) as cause:
+        raise errors.FormatError(
+            f"run {folder}: its last.ckpt is none to resume from ({errors.plain(cause)})"
+        ) from cause
+    now = {**settings.model.to_dict(), **settings.training.to_dict()}
+    before = {**last.config.to_dict(), **trained.to_dict()}
+    if other := [name for name in now if now[name] != before[name] and name not in MAY_CHANGE]:
+        name = other[0]
+        raise errors.FormatError(
+            f"run {folder}: run.json says {name} {errors.plain(now[name])}, last.ckpt was trained with "
+            f"{errors.plain(before[name])}; settings of a run stand: put run.json right, or start a new run"
+        )
+    return position
 
 
 @contextlib.contextmanager
@@ -96,11 +124,34 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def forget_after(folder: Path, epoch: int) -> None:
-    """Drop the lines of history that an interrupted run wrote after its last checkpoint."""
+    """Leave the lines of history of the epochs that are done, each once.
+
+    What goes are lines that an interrupted run wrote after its last checkpoint, one that a full disk cut off, and
+    damaged ones, of which a line of warning is logged.
+    """
     history = folder / "history.jsonl"
-    if history.exists():
-        lines = history.read_text(encoding="utf-8").splitlines(keepends=True)
-        atomic.write_bytes(history, "".join(lines[:epoch]).encode(), overwrite=True)
+    if not history.exists():
+        return
+    data = history.read_bytes()
+    kept = {number: line for line in data.splitlines() if (number := _epoch_of(line)) is not None}
+    lines = [kept[number] + b"\n" for number in sorted(kept) if number <= epoch]
+    if len(lines) < epoch:
+        log.warning("run %s: history.jsonl lacks %d of %d epochs, it was damaged", folder, epoch - len(lines), epoch)
+    if not lines:
+        history.unlink()
+    elif b"".join(lines) != data:
+        atomic.write_bytes(history, b"".join(lines), overwrite=True)
+
+
+def _epoch_of(line: bytes) -> int | None:
+    """Return the epoch of a line of history; None for one that is none."""
+    try:
+        record = json.loads(line)
+        whole = type(record["epoch"]) is int and type(record["step"]) is int and record["epoch"] > 0
+        numbers = all(type(record[name]) in (int, float) for name in MEASURED)
+        return record["epoch"] if whole and numbers else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def add_history(folder: Path, at: Position, measured: Mapping[str, float]) -> None:
@@ -136,6 +187,19 @@ def save_last(
     checkpoint.save(
         folder / "last.ckpt", replace(begin, weights=weights, training=record, state=state), overwrite=True
     )
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Let what the system refuses, as a full disk does, be an OutputError that says how to go on."""
+    try:
+        yield
+    except OSError as cause:
+        reason = str(cause) if isinstance(cause, errors.OutputError) else cause.strerror or str(cause)
+        raise errors.OutputError(
+            f"run {folder}: {reason}; what was saved before is whole: make room or give permission, then continue "
+            f"with --resume {folder}"
+        ) from cause
 
 
 def last_good(folder: Path) -> str:

@@ -17,79 +17,21 @@ from typing import Any
 
 import numpy.typing as npt
 
-from sarcodec import atomic, container, errors, io, product, radiometry, sigma0, tiling, virtual, xmltext
-
-MANIFEST = "manifest.safe"
-MEASUREMENTS = "s1Level1MeasurementSchema"
-"""The manifest's ``repID`` of measurements."""
-
-
-class Files:
-    """The files of a product in a folder or zip file: :attr:`name` of the product, :attr:`sizes` by path."""
-
-    def __init__(self, place: str | os.PathLike[str]) -> None:
-        path = Path(place)
-        self.place = path.parent if path.name == MANIFEST else path
-        self._zip: zipfile.ZipFile | None = None
-        try:
-            if self.place.is_dir():
-                self.name = self.place.resolve().name
-                self._root = ""
-                found = {file.relative_to(self.place).as_posix(): file for file in sorted(self.place.rglob("*"))}
-                self.sizes = {name: file.stat().st_size for name, file in found.items() if file.is_file()}
-            else:
-                self._zip = zipfile.ZipFile(self.place)
-                self.name, self._root, self.sizes = _in_zip(self._zip, self.place)
-        except FileNotFoundError as cause:
-            raise errors.FormatError(f"product {self.place}: there is no such file") from cause
-        except errors.SarcodecError:
-            self.close()
-            raise
-        except container.DAMAGE as cause:
-            raise errors.FormatError(f"product {self.place}: cannot be opened, or is truncated ({cause})") from cause
-        if MANIFEST not in self.sizes:
-            self.close()
-            raise errors.FormatError(f"product {self.place}: has no {MANIFEST}; pass a whole SAFE folder or its zip")
-
-    def close(self) -> None:
-        """Close the zip file, where it is one."""
-        if self._zip is not None:
-            self._zip.close()
-
-    def read(self, path: str) -> bytes:
-        """Return a file of at most :data:`product.MAX_FILE_BYTES`; FormatError when it is missing or damaged."""
-        if path not in self.sizes:
-            raise errors.FormatError(f"product {self.place}: {path} is missing")
-        if self.sizes[path] > product.MAX_FILE_BYTES:
-            raise errors.FormatError(
-                f"product {self.place}: {path} has {self.sizes[path]:,} bytes, and the manifest does not call it a "
-                f"measurement; allowed are {product.MAX_FILE_BYTES:,}"
-            )
-        try:
-            if self._zip is not None:
-                return self._zip.read(self._root + path)
-            return (self.place / path).read_bytes()
-        except container.DAMAGE as cause:
-            raise errors.FormatError(f"product {self.place}: {path} is damaged ({cause})") from cause
-
-    def raster(self, path: str) -> str:
-        """Return the name by which GDAL opens a file."""
-        if self._zip is not None:
-            return f"/vsizip/{{{self.place.resolve().as_posix()}}}/{self._root}{path}"
-        return str(self.place / path)
-
-
-def _in_zip(archive: zipfile.ZipFile, place: Path) -> tuple[str, str, dict[str, int]]:
-    """Return the product's name, the folder in the archive with a slash, and its files' sizes by path below it."""
-    entries = {entry.filename: entry.file_size for entry in archive.infolist() if not entry.is_dir()}
-    roots = [name.removesuffix(MANIFEST) for name in entries if PurePosixPath(name).name == MANIFEST]
-    roots = [root for root in roots if root.count("/") <= 1]
-    if len(roots) != 1:
-        held = f"{len(roots)} products; unpack it and pass one" if roots else f"no {MANIFEST}; pass a whole product"
-        raise errors.FormatError(f"product {place}: holds {held}")
-    (root,) = roots
-    files = {name.removeprefix(root): size for name, size in entries.items() if name.startswith(root)}
-    return root.rstrip("/") or place.stem, root, files
+from sarcodec import (
+    atomic,
+    container,
+    errors,
+    io,
+    manifest,
+    product,
+    radiometry,
+    sigma0,
+    tiling,
+    virtual,
+    xmltext,
+)
+from sarcodec.product_files import MANIFEST as MANIFEST
+from sarcodec.product_files import Files as Files
 
 
 @dataclass(frozen=True)
@@ -129,14 +71,8 @@ def bands(files: Files) -> list[Band]:
 
 def _listed(files: Files) -> list[str]:
     """Return the paths of the measurements that the manifest lists, whether they are there or not."""
-    manifest = xmltext.parse(files.read(MANIFEST), MANIFEST)
-    found = []
-    for entry in manifest.iter("dataObject"):
-        location = entry.find("byteStream/fileLocation")
-        if entry.get("repID") == MEASUREMENTS and location is not None:
-            found.append(location.get("href", "").removeprefix("./"))
-            product.check_path(found[-1])
-    return found
+    entries = manifest.entries(files.read(MANIFEST))
+    return [entry.path for entry in entries if entry.kind == manifest.MEASUREMENTS]
 
 
 def _annotation(path: str) -> str:
@@ -148,7 +84,8 @@ def _check_whole(files: Files) -> None:
     for path in _listed(files):
         if path not in files.sizes and _annotation(path) in files.sizes:
             raise errors.FormatError(
-                f"product {files.place}: {path} is missing, though its annotation is there; get the whole product, "
+                f"product {files.place}: {errors.plain(path)} is missing, though its annotation is there; get "
+                "the whole product, "
                 "or take one polarisation that is there (--polarisation)"
             )
 
@@ -179,7 +116,7 @@ def _chosen(files: Files, found: list[Band], polarisation: str | None) -> list[B
     if not chosen:
         raise errors.InputError(
             f"polarisation: got {polarisation}; {files.place} has measurements of "
-            f"{' and '.join(band.polarisation for band in found)}"
+            f"{errors.plain(' and '.join(band.polarisation for band in found))}"
         )
     return chosen
 
@@ -222,6 +159,16 @@ class ProductReader:
     def sample(self, band: int) -> npt.NDArray[Any]:
         """Read a thinned copy of a band (0-based)."""
         return self._rasters[band].sample(0)
+
+    def check(self) -> None:
+        """Read the files that the manifest lists, of measurements those that are open; FormatError for a damaged one.
+
+        Those without a checksum in the manifest have one in a zip file, or none.
+        """
+        opened = {measurement.path for measurement in self.product.measurements}
+        for entry in manifest.entries(self._files.read(MANIFEST)):
+            if entry.path in opened or (entry.kind != manifest.MEASUREMENTS and entry.path in self._files.sizes):
+                self._files.check(entry)
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Yield path and bytes of every file but the measurements."""
@@ -292,12 +239,13 @@ def open_product(place: str | os.PathLike[str], polarisation: str | None = None)
             info = raster.info
             if (info.count, info.dtype) != (1, "uint16"):
                 raise errors.FormatError(
-                    f"product {files.place}: {band.path} has {info.count} bands of {info.dtype}, not one of uint16"
+                    f"product {files.place}: {errors.plain(band.path)} has {info.count} bands of {info.dtype}, "
+                    "not one of uint16"
                 )
             if (info.height, info.width) != (band.height, band.width):
                 raise errors.FormatError(
-                    f"product {files.place}: {band.path} has {info.height}×{info.width} pixels; its annotation says "
-                    f"{band.height}×{band.width}"
+                    f"product {files.place}: {errors.plain(band.path)} has {info.height}×{info.width} pixels; "
+                    f"its annotation says {band.height}×{band.width}"
                 )
             rasters.append(raster)
         if len({(band.height, band.width) for band in found}) != 1:

@@ -181,6 +181,8 @@ def compress_file(
     opened = open_source(source, nodata=asked.get("nodata")) if isinstance(source, str | os.PathLike) else None
     with opened or nullcontext(cast(Opened, source)) as raster:
         atomic.refuse_sources(target, raster.places)
+        if isinstance(raster, safe.ProductReader) and not options.accept_loss:
+            raster.check()
         layout = layout_of(raster, raster.info, known, raster.name, accept_loss=options.accept_loss)
         with atomic.output(target, overwrite=overwrite) as temporary:
             if goal is None:

@@ -45,7 +45,9 @@ class Table:
                     np.array(xmltext.text(vector, key, name).split(), np.float64) for key in ("pixel", "sigmaNought")
                 )
             except ValueError as cause:
-                raise errors.FormatError(f"{name}: a calibration vector is damaged ({cause})") from cause
+                raise errors.FormatError(
+                    f"{name}: a calibration vector is damaged ({errors.plain(cause)})"
+                ) from cause
             if pixels.shape != values.shape or not (np.diff(pixels) > 0).all() or not (values > 0).all():
                 raise errors.FormatError(f"{name}: the calibration vector of line {lines[-1]:g} is damaged")
             vectors.append((pixels, values))

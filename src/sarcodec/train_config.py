@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sarcodec import errors, losses
+
+MOST = 2**53
+"""No whole number of a configuration is larger."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class TrainConfig:
     average: float = 0.998
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            _check_kind(each.name, each.default, getattr(self, each.name))
         for name, allowed in (
             ("optimizer", ("adam", "adamw")),
             ("schedule", ("cosine", "plateau", "constant")),
@@ -50,7 +56,9 @@ class TrainConfig:
             ("start", ("auto", "linear", "random")),
         ):
             if getattr(self, name) not in allowed:
-                raise errors.InputError(f"{name}: got {getattr(self, name)!r}; pass one of {', '.join(allowed)}")
+                raise errors.InputError(
+                    f"{name}: got {errors.plain(repr(getattr(self, name)))}; pass one of {', '.join(allowed)}"
+                )
         for name in ("epochs", "batch_size", "learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise errors.InputError(f"{name}: got {getattr(self, name)}; it must be above 0")
@@ -72,4 +80,19 @@ class TrainConfig:
         try:
             return cls(**{**record, "loss": losses.LossWeights(**record["loss"])})
         except (TypeError, KeyError, errors.InputError) as cause:
-            raise errors.FormatError(f"training configuration: {cause}") from cause
+            raise errors.FormatError(f"training configuration: {errors.plain(cause)}") from cause
+
+
+def _check_kind(name: str, default: Any, value: Any) -> None:
+    """Raise InputError for a value of another kind than a setting's default, not finite, or far too large."""
+    kind = type(default)
+    if kind is float:
+        fits = type(value) in (int, float) and abs(value) <= MOST and math.isfinite(value)
+    elif kind is int:
+        fits = type(value) is int and abs(value) <= MOST
+    else:
+        fits = isinstance(value, kind)
+    if not fits:
+        allowed = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a word"}
+        asked = allowed.get(kind, kind.__name__)
+        raise errors.InputError(f"{name}: got {errors.plain(repr(value))}; pass {asked}")

@@ -127,8 +127,9 @@ def start(
     fresh = _fresh(patch_folder, model, config, initial)
     _splits(patch_folder, config)
     inference.open_device(device)
-    folder.mkdir(parents=True, exist_ok=True)
-    run_folder.Settings(patch_folder, model, config, initial).write(folder)
+    with run_folder.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        run_folder.Settings(patch_folder, model, config, initial).write(folder)
     return _train(folder, patch_folder, fresh, config, run_folder.Position(), device)
 
 
@@ -144,7 +145,7 @@ def resume(
     settings = run_folder.Settings.read(folder)
     config = settings.training
     last = checkpoint.load(folder / "last.ckpt") if (folder / "last.ckpt").exists() else None
-    at = run_folder.read_position(folder, last) if last else run_folder.Position()
+    at = run_folder.read_position(folder, last, settings) if last else run_folder.Position()
     if epochs is not None and epochs != config.epochs:
         if epochs < at.epoch + (at.batch > 0):
             raise errors.InputError(f"epochs: got {epochs}; run {folder} has done {at.epoch} and some of the next")
@@ -152,7 +153,8 @@ def resume(
     if save_minutes is not None:
         config = replace(config, save_minutes=save_minutes)
     if config != settings.training:
-        replace(settings, training=config).write(folder, overwrite=True)
+        with run_folder.writing(folder):
+            replace(settings, training=config).write(folder, overwrite=True)
     begin = last or _fresh(settings.patches, settings.model, config, settings.initial)
     return _train(folder, settings.patches, begin, config, at, device)
 
@@ -207,7 +209,7 @@ def _train(
     run = _Run(folder, begin, config, at, learner.Learner.build(model, config), train, val, target)
     if begin.state:
         run.learner.load({**{f"model.{name}": value for name, value in begin.weights.items()}, **begin.state})
-    with run_folder.locked(folder):
+    with run_folder.writing(folder), run_folder.locked(folder):
         run_folder.forget_after(folder, at.epoch)
         with runlog.open_log(folder, at.step) if config.tensorboard else contextlib.nullcontext() as log:
             yield from _loop(run, log)

@@ -14,7 +14,7 @@ def parse(data: bytes, name: str) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError, LookupError) as cause:
-        raise errors.FormatError(f"{name}: is not valid XML, or truncated ({cause})") from cause
+        raise errors.FormatError(f"{name}: is not valid XML, or truncated ({errors.plain(cause)})") from cause
 
 
 def text(root: ElementTree.Element, path: str, name: str) -> str:
@@ -28,6 +28,6 @@ def text(root: ElementTree.Element, path: str, name: str) -> str:
 def whole_number(root: ElementTree.Element, path: str, name: str) -> int:
     """Return the number at a path, 1 or more; FormatError for anything else."""
     found = text(root, path, name)
-    if not (found.isascii() and found.isdigit() and int(found) > 0):
-        raise errors.FormatError(f"{name}: {path} is {found!r}, not a positive whole number")
+    if not (found.isascii() and found.isdigit() and 0 < len(found) < 10 and int(found) > 0):
+        raise errors.FormatError(f"{name}: {path} is {errors.plain(repr(found))}, not a positive whole number")
     return int(found)

@@ -40,9 +40,14 @@ class ModelConfig:
     output: str = "clamp"
 
     def __post_init__(self) -> None:
+        for name in ("activation_first", "bottleneck_blocks", "self_attention"):
+            if not isinstance(getattr(self, name), bool):
+                raise errors.InputError(f"{name}: got {_shown(getattr(self, name))}; pass True or False")
         for name, allowed in (("attention_at", ATTENTION_PLACES), ("shortcut", SHORTCUTS), ("output", OUTPUTS)):
             if getattr(self, name) not in allowed:
-                raise errors.InputError(f"{name}: got {getattr(self, name)!r}; pass one of {', '.join(allowed)}")
+                raise errors.InputError(
+                    f"{name}: got {_shown(getattr(self, name))}; pass one of {', '.join(allowed)}"
+                )
         if self.arch == "plain" and (self.activation_first or self.bottleneck_blocks or self.self_attention):
             raise errors.InputError(
                 "arch: plain has no residual blocks and no attention; pass residual or cbam for activation_first, "
@@ -50,14 +55,14 @@ class ModelConfig:
             )
         if self.arch != "cbam" and self.attention_at != "bottleneck":
             raise errors.InputError(
-                f"attention_at: got {self.attention_at!r} for arch {self.arch!r}; only cbam attends"
+                f"attention_at: got {self.attention_at!r} for arch {_shown(self.arch)}; only cbam attends"
             )
         if not isinstance(self.arch, str):
-            raise errors.InputError(f"arch: got {self.arch!r}; pass the name of an architecture")
+            raise errors.InputError(f"arch: got {_shown(self.arch)}; pass the name of an architecture")
         for name, low, high in (("latent_channels", 1, 1024), ("base_channels", 1, 1024), ("stages", 1, 6)):
             value = getattr(self, name)
-            if not isinstance(value, int) or not low <= value <= high:
-                raise errors.InputError(f"{name}: got {value!r}; pass a whole number from {low} to {high}")
+            if type(value) is not int or not low <= value <= high:
+                raise errors.InputError(f"{name}: got {_shown(value)}; pass a whole number from {low} to {high}")
 
     @property
     def attention(self) -> str | None:
@@ -88,4 +93,8 @@ class ModelConfig:
         try:
             return cls(**{**before, **record})
         except (TypeError, errors.InputError) as cause:
-            raise errors.FormatError(f"model configuration: {cause}") from cause
+            raise errors.FormatError(f"model configuration: {errors.plain(cause)}") from cause
+
+
+def _shown(value: object) -> str:
+    return errors.plain(repr(value))

@@ -48,7 +48,7 @@ class RestorerConfig:
         try:
             return cls(**record)
         except (TypeError, errors.InputError) as cause:
-            raise errors.FormatError(f"restorer configuration: {cause}") from cause
+            raise errors.FormatError(f"restorer configuration: {errors.plain(cause)}") from cause
 
 
 class Restorer(nn.Module):

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import atomic, bounds, chips, lapped_bound, patches
-from sarcodec.study import rows
+from sarcodec.study import fields
 
 FILE = "linear.json"
 KLT, OVERLAPPING = "klt16", "lapped"
@@ -54,7 +54,7 @@ def digest(values: npt.NDArray[Any]) -> str:
 def measure_validation(folder: Path, patch_folder: Path, linear: Mapping[str, tuple[Linear, str]]) -> None:
     """Write ``linear.json``: what the bounds reach on the validation patches of a patch set; once for each bound."""
     path = folder / FILE
-    known = rows.read_json(path) if path.exists() else {}
+    known = fields.read_record(path) if path.exists() else {}
     wanted = {name: code for name, (_, code) in linear.items()}
     if known.get("digests") == wanted:
         return
@@ -79,5 +79,11 @@ def read_validation(folder: Path) -> Validation:
     path = folder / FILE
     if not path.exists():
         return {}
-    found = rows.read_json(path)["validation_psnr"]
-    return {(name, int(kept)): float(psnr) for name, by_kept in found.items() for kept, psnr in by_kept.items()}
+    measured: dict[tuple[str, int], float] = {}
+    record = fields.read_record(path)
+    with fields.reading(path):
+        found = fields.mapping(record, "validation_psnr")
+        for name in found:
+            by_kept = fields.mapping(found, name)
+            measured |= {(name, int(kept)): fields.number(by_kept, kept) for kept in by_kept}
+    return measured

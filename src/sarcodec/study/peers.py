@@ -12,10 +12,11 @@ bit per pixel; its bytes are those used. ``lapped64`` is the default codec of th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import atomic, baselines, bounds, chips, codec, errors, evaluation, metrics, scene
-from sarcodec.study import linear_bounds, rows
+from sarcodec.study import fields, linear_bounds, rows
 
 FILE = "peers.json"
 BPPS = (0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0)
@@ -158,16 +159,15 @@ def read(folder: Path) -> Measured:
     path = folder / FILE
     if not path.exists():
         return Measured()
-    record = rows.read_json(path)
-    try:
+    record = fields.read_record(path)
+    with fields.reading(path):
+        missing, sources = fields.mapping(record, "missing"), fields.mapping(record, "sources")
         return Measured(
             tuple(map(rows.from_dict, record["rows"])),
-            tuple(record["missing"].items()),
-            tuple(record["skipped"]),
-            tuple(record["sources"].items()),
+            tuple((name, fields.text(missing, name)) for name in missing),
+            fields.texts(record, "skipped"),
+            tuple((name, fields.text(sources, name)) for name in sources),
         )
-    except (KeyError, TypeError, AttributeError) as cause:
-        raise errors.FormatError(f"study: {path} is no file of peers ({cause}); remove it") from cause
 
 
 def _write(folder: Path, measured: Measured) -> None:
@@ -215,7 +215,7 @@ def _gaussian(chip: chips.Chip, steps: Sequence[int]) -> Iterator[tuple[int, eva
         return
     rates, psnr = bounds.gaussian_rate_distortion(chip.db, chip.valid, psnr=np.arange(5.0, 60.0, 0.25))
     positive = rates > 0
-    nothing = metrics.Metrics(int(chip.valid.sum()), *[math.nan] * (len(fields(metrics.Metrics)) - 1))
+    nothing = metrics.Metrics(int(chip.valid.sum()), *[math.nan] * (len(dataclasses.fields(metrics.Metrics)) - 1))
     for step in steps:
         bpp = step / 1000
         reached = float(np.interp(bpp, rates[positive], psnr[positive]))

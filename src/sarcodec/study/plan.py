@@ -82,7 +82,7 @@ def read(path: Path) -> Plan:
     except OSError as cause:
         raise errors.FormatError(f"study {path}: {cause.strerror}") from cause
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
-        raise errors.FormatError(f"study {path}: not TOML ({cause})") from cause
+        raise errors.FormatError(f"study {path}: not TOML ({errors.plain(cause)})") from cause
     _check_keys(path, record)
     matrix = record.get("matrix", {})
     training = _training(record.get("training", {}))

@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sarcodec import atomic, errors, evaluation
-from sarcodec.study import floats, linear_bounds, peers, rows
+from sarcodec import atomic, errors, evaluation, models
+from sarcodec.study import fields, floats, linear_bounds, peers, rows
 from sarcodec.study.plan import Plan
 
 ARCHITECTURES = ("plain", "residual", "cbam")
@@ -197,41 +197,80 @@ def load(folder: Path, images: tuple[Path, ...] = ()) -> Study:
     begun = sorted(path for path in (folder / "cells").glob("*") if path.is_dir())
     if not begun:
         raise errors.InputError(f"study {folder}: holds no cell; run 'sarcodec study run' first")
-    plan = rows.read_json(folder / "study.json") if (folder / "study.json").exists() else {}
+    cells, named, patches = _plan(folder / "study.json")
     found = [_finished(path) for path in begun if (path / "cell.json").exists()]
-    waiting = dict.fromkeys([*plan.get("cells", ()), *(path.name for path in begun)])
+    waiting = dict.fromkeys([*cells, *(path.name for path in begun)])
     done = {cell.folder.name for cell in found}
     return Study(
         folder,
         tuple(sorted(found, key=lambda cell: cell.order)),
         tuple(Unfinished(name, _state(folder / "cells" / name)) for name in waiting if name not in done),
-        images or tuple(Path(path) for path in plan.get("images", ())),
+        images or named,
         peers.read(folder),
-        Path(plan["patches"]) if "patches" in plan else None,
+        patches,
         linear_bounds.read_validation(folder),
     )
 
 
+def _plan(path: Path) -> tuple[tuple[str, ...], tuple[Path, ...], Path | None]:
+    """Return the cells, images and patch set that ``study.json`` names; none without it."""
+    if not path.exists():
+        return (), (), None
+    record = fields.read_record(path)
+    with fields.reading(path):
+        cells, images = fields.texts(record, "cells"), fields.texts(record, "images")
+        if strange := [name for name in cells if Path(name).name != name]:
+            raise ValueError(f"{strange[0]!r} is no name of a cell")
+        return cells, tuple(map(Path, images)), Path(fields.text(record, "patches"))
+
+
 def _finished(folder: Path) -> Finished:
-    record, measured = rows.read_json(folder / "cell.json"), rows.read(folder / "rows.json")
+    record, measured = fields.read_record(folder / "cell.json"), rows.read(folder / "rows.json")
+    with fields.reading(folder / "cell.json"):
+        _check_cell(record)
     unquantised = rows.read(folder / floats.FILE) if (folder / floats.FILE).exists() else ()
     return Finished(folder, record, measured, _history(folder), unquantised)
 
 
+def _check_cell(record: dict[str, Any]) -> None:
+    """Raise for a record that is not what :func:`sarcodec.study.run.run` writes, as far as a report uses it."""
+    for key in ("name", "variant", "machine"):
+        fields.text(record, key)
+    for key in ("parameters", "epoch"):
+        fields.whole(record, key)
+    for key in ("multiply_adds_per_pixel", "seconds_of_last_stretch"):
+        fields.number(record, key, above=-1.0)
+    fields.number(fields.mapping(fields.mapping(record, "metrics"), "val"), "psnr")
+    training = fields.mapping(record, "training")
+    for key, least in (("seed", 0), ("epochs", 1), ("batch_size", 1)):
+        fields.whole(training, key, least)
+    if "start" in training:
+        fields.text(training, "start")
+    model = models.ModelConfig.from_dict(fields.mapping(record, "model"))
+    if fields.number(record, "latent_ratio") != model.latent_ratio:
+        raise ValueError(f"latent_ratio is {record['latent_ratio']}, of its model {model.latent_ratio:g}")
+
+
 def _history(folder: Path) -> tuple[dict[str, Any], ...]:
     path = folder / "history.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    try:
-        return tuple(json.loads(line) for line in lines)
-    except ValueError as cause:
-        raise errors.FormatError(f"study: {path} is damaged ({cause})") from cause
+    if not path.exists():
+        return ()
+    with fields.reading(path):
+        found = tuple(map(json.loads, path.read_text(encoding="utf-8").splitlines()))
+        for entry in found:
+            fields.whole(entry, "step")
+            fields.number(entry, "psnr")
+        return found
 
 
 def _state(folder: Path) -> str:
-    if (folder / "failed.json").exists():
-        return f"failed: {rows.read_json(folder / 'failed.json')['reason']}"
-    if not (folder / "run.json").exists():
+    failed, begun, history = (folder / name for name in ("failed.json", "run.json", "history.jsonl"))
+    if failed.exists():
+        with fields.reading(failed):
+            return f"failed: {errors.plain(fields.text(fields.read_record(failed), 'reason'))}"
+    if not begun.exists():
         return "not begun"
-    epochs = rows.read_json(folder / "run.json")["training"]["epochs"]
-    done = len((folder / "history.jsonl").read_bytes().splitlines()) if (folder / "history.jsonl").exists() else 0
+    with fields.reading(begun):
+        epochs = fields.whole(fields.mapping(fields.read_record(begun), "training"), "epochs")
+    done = len(history.read_bytes().splitlines()) if history.exists() else 0
     return f"trained for {done} of {epochs} epochs" + (", not measured yet" if done >= epochs else "")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from sarcodec import errors, evaluation, metrics
+from sarcodec.study import fields
 
 FIGURES = ("psnr_db", "ssim", "enl_ratio", "epi")
 """The four figures that have targets, in the order in which they are shown."""
@@ -18,29 +18,34 @@ FIGURES = ("psnr_db", "ssim", "enl_ratio", "epi")
 def from_dict(record: Mapping[str, Any]) -> evaluation.Row:
     """Inverse of :meth:`evaluation.Row.to_dict`; FormatError for a record that is none."""
     try:
-        figures: dict[str, Any] = {
-            f.name: math.nan if record[f.name] is None else record[f.name] for f in fields(metrics.Metrics)
-        }
-        quality = metrics.Metrics(**figures)
-        plain = {f.name: record[f.name] for f in fields(evaluation.Row) if f.name != "metrics"}
-        if plain["bits_per_pixel"] is None:  # of what has no rate
-            plain["bits_per_pixel"] = math.inf
+        figures: dict[str, Any] = {f.name: fields.figure(record, f.name) for f in dataclasses.fields(metrics.Metrics)}
+        figures["valid_pixels"] = fields.whole(record, "valid_pixels")
+        rate = math.inf if record["bits_per_pixel"] is None else fields.figure(record, "bits_per_pixel")
+        if not rate > 0:
+            raise ValueError(f"bits_per_pixel is {rate:g}")
+        return evaluation.Row(
+            image=fields.text(record, "image"),
+            band=fields.text(record, "band"),
+            codec=fields.text(record, "codec"),
+            step=fields.whole(record, "step"),
+            bytes=fields.whole(record, "bytes"),
+            bits_per_pixel=rate,  # null is of what has no rate
+            metrics=metrics.Metrics(**figures),
+        )
     except KeyError as cause:
-        raise errors.FormatError(f"row: has no {cause}; measure the cell again") from cause
-    return evaluation.Row(**plain, metrics=quality)
+        raise errors.FormatError(f"row: has no {errors.plain(cause)}; measure the cell again") from cause
+    except (TypeError, ValueError) as cause:
+        raise errors.FormatError(f"row: {errors.plain(cause)}; measure the cell again") from cause
 
 
 def read(path: Path) -> tuple[evaluation.Row, ...]:
     """Read rows that :func:`evaluation.write_rows` wrote as JSON, without the means at their end."""
-    return tuple(from_dict(record) for record in read_json(path) if (record["image"], record["band"]) != ("mean", ""))
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON; FormatError when the file is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as cause:
-        raise errors.FormatError(f"study: {path} cannot be read ({cause})") from cause
+    with fields.reading(path):
+        return tuple(
+            from_dict(record)
+            for record in fields.read_json(path)
+            if (record["image"], record["band"]) != ("mean", "")
+        )
 
 
 def complete_means(rows: Iterable[evaluation.Row]) -> dict[str, list[evaluation.Row]]:

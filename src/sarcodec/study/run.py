@@ -29,7 +29,7 @@ import torch
 
 from sarcodec import _version, atomic, checkpoint, errors, evaluation, training
 from sarcodec.models import census
-from sarcodec.study import floats
+from sarcodec.study import fields, floats
 from sarcodec.study.plan import Cell, Plan
 
 
@@ -130,9 +130,9 @@ def _measure_floats(plan: Plan, folder: Path) -> None:
 
 def _check_same(folder: Path, cell: Cell) -> None:
     """Refuse to continue a cell with other settings than it was begun with."""
-    settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    settings = fields.read_record(folder / "run.json")
     now = {"model": cell.model.to_dict(), "training": cell.training.to_dict()}
-    if {key: settings[key] for key in now} != now:
+    if {key: settings.get(key) for key in now} != now:
         raise errors.InputError(
             f"study: cell {cell.name} in {folder} was begun with other settings; name another folder or remove it"
         )

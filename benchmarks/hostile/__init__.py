@@ -1,0 +1,1 @@
+"""Damaged and forged files, and hardships of the system, for robustness.py."""
