@@ -72,6 +72,17 @@ def source_of(pixels: Any, nodata: float | None = None) -> ArraySource:
     return ArraySource(cube, info)
 
 
+def room(shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
+    """Return an array that is not filled; InputError where memory has no room for it."""
+    try:
+        return np.empty(shape, dtype)
+    except MemoryError as cause:
+        raise errors.InputError(
+            f"data: got a file of {'×'.join(map(str, shape))} pixels of {dtype}, more than there is memory for; "
+            "write it to a raster with decompress_file, or a window of it"
+        ) from cause
+
+
 def check_dtype(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     """Raise InputError unless numbers are real ones."""
     if dtype.kind in "uif":

@@ -71,7 +71,7 @@ class LabelledSource:
         self._bands, self.info, self._stored, self._told = bands, info, stored, told
         self._packed = any(one.packed for one in stored)
         self._samples: dict[int, npt.NDArray[Any]] = {}
-        self.name = str(getattr(data, "name", None) or "array")
+        self.name = "dataset" if hasattr(data, "data_vars") else str(data.name or "array")
         sources = [one.encoding.get("source") for one in (data, *bands) if hasattr(one, "encoding")]
         self.places = tuple({source for source in sources if isinstance(source, str)})
 

@@ -335,7 +335,7 @@ def decompress(
     with container.Reader(bytes_io.BytesIO(data) if isinstance(data, bytes) else data) as reader:
         coder = codec_for(reader, model)
         info = io.RasterInfo.from_dict(reader.header.raster)
-        sink = arrays.ArraySink(_room(reader.header.shape, info.working_dtype))
+        sink = arrays.ArraySink(arrays.room(reader.header.shape, info.working_dtype))
         coder.decompress(reader, sink, speckle=speckle)
     cube = sink.cube
     if info.mask and not info.crs and info.transform is None:
@@ -343,13 +343,3 @@ def decompress(
         raw = [one.pack(band) for one, band in zip(packed, cube, strict=True) if one is not None]
         cube = np.ma.MaskedArray(np.stack(raw), ~np.isfinite(cube))
     return cube[0] if info.count == 1 and arrays.FLAT.items() <= info.tags.items() else cube
-
-
-def _room(shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
-    try:
-        return np.empty(shape, dtype)
-    except MemoryError as cause:
-        raise errors.InputError(
-            f"data: got a file of {'×'.join(map(str, shape))} pixels of {dtype}, more than there is memory for; "
-            "write it to a raster with decompress_file, or a window of it"
-        ) from cause

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sarcodec import errors, tiling
 
-BLOCK_BYTES = 256 << 20
+BLOCK_BYTES = 128 << 20
 """Most bytes that are computed at once, but for a single chunk that is larger."""
 
 

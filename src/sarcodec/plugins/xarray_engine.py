@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 CACHE_BYTES = 64 << 20
 """Decoded tiles that an open file keeps: the chunks beside one take them too, for context."""
 
+COORDINATES = ("y", "x", "spatial_ref")
+
 UNITS = {"intensity": "1", "dn": "1", "db": "dB"}
 
 
@@ -173,11 +175,23 @@ class _LazyBand(BackendArray):
 
 
 def _names(info: io.RasterInfo) -> list[str]:
-    """Return the names of variables: descriptions of one word, else polarisations, where no other has the same."""
+    """Return the names of variables: descriptions of one word, else polarisations, else numbers, each only once.
+
+    A description that no other band has is kept, whatever its neighbours are called.
+    """
     said = [info.descriptions[band] if band < len(info.descriptions) else None for band in range(info.count)]
-    words = [text if text and re.fullmatch(r"[^\W\d]\w*", text) else "" for text in said]
-    names = [word or info.polarisation(band) for band, word in enumerate(words)]
-    return [name if name and names.count(name) == 1 else f"band_{band}" for band, name in enumerate(names, 1)]
+    words = [text if text and re.fullmatch(r"[^\W\d]\w*", text) and text not in COORDINATES else "" for text in said]
+    names = [word if words.count(word) == 1 else "" for word in words]
+    polarisations = [info.polarisation(band) if not name else "" for band, name in enumerate(names)]
+    for band, polarisation in enumerate(polarisations):
+        if polarisation and polarisations.count(polarisation) == 1 and polarisation not in names:
+            names[band] = polarisation
+    for band, name in enumerate(names):
+        number = f"band_{band + 1}"
+        while not name and number in names:
+            number += "_"
+        names[band] = name or number
+    return names
 
 
 def _attributes(info: io.RasterInfo, header: container.Header, band: int) -> dict[str, Any]:
