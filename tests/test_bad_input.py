@@ -18,7 +18,7 @@ import pytest
 
 import safe_product
 import tiny
-from sarcodec import cli, container, errors, scene
+from sarcodec import arrays, cli, container, errors, scene
 
 Run = Callable[..., tuple[int, str, str]]
 Entries = dict[str, bytes]
@@ -203,7 +203,7 @@ def test_absurd_sizes_fail_before_memory_is_taken(
 
 def test_more_pixels_than_memory() -> None:
     with pytest.raises(errors.InputError, match=r"data: got a file of 1024×1048576×1048576 pixels.*decompress_file"):
-        scene._room((1024, 1 << 20, 1 << 20), "float64")
+        arrays.room((1024, 1 << 20, 1 << 20), "float64")
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,29 @@ def test_other_coordinates(write_tif: Written, model: Path) -> None:
         assert set(dataset.coords) == set()
 
 
+def test_a_name_of_its_own_is_kept_beside_those_that_are_shared(write_tif: Written) -> None:
+    """Also where a neighbour's polarisation, or number, is the same word."""
+    cube = np.stack([tiny.db((30, 40), seed) for seed in range(4)])
+    for said, names in (
+        (("VH", "first VV", "VV", "last VH"), ["VH", "band_2", "VV", "band_4"]),
+        (("VV", "VV", "ratio", "VV (old)"), ["band_1", "band_2", "ratio", "band_4"]),
+        (("band_2", "two words", "x", "VV"), ["band_2", "band_2_", "band_3", "VV"]),
+    ):
+        with opened(pack(write_tif(f"{said[0]}{said[1]}.tif", cube, bands=said, **GEO)), None) as dataset:
+            assert list(dataset.data_vars) == names
+
+
+def test_tags_of_a_band_are_its_attributes(write_tif: Written) -> None:
+    """But for those by which xarray would decode its pixels."""
+    source = write_tif("a.tif", tiny.db((30, 40)), bands=("VV",), **GEO)
+    with rasterio.open(source, "r+") as dataset:
+        dataset.update_tags(1, NOISE="removed", scale_factor="7", _FillValue="0", units="K", long_name="gamma nought")
+    with opened(pack(source), None) as opened_again:
+        attrs = opened_again.VV.attrs
+    assert (attrs["NOISE"], attrs["units"], attrs["long_name"]) == ("removed", "dB", "gamma nought")
+    assert not {"scale_factor", "_FillValue"} & (attrs.keys() | opened_again.VV.encoding.keys())
+
+
 def test_bands_of_the_same_name(write_tif: Written, model: Path) -> None:
     cube = np.stack([tiny.db((30, 40), seed) for seed in range(3)])
     packed = pack(write_tif("a.tif", cube, bands=("VV", "VH before", "VH after"), **GEO))
@@ -202,20 +225,68 @@ def test_bands_of_the_same_name(write_tif: Written, model: Path) -> None:
         assert list(dataset.data_vars) == ["band_2", "band_3"]
 
 
-def test_dask_chunks(dual: Path, model: Path, counts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xarray_engine, "CHUNK", 128)
+def test_dask_chunks(dual: Path, model: Path, counts: list[str]) -> None:
+    """Chunks are tiles, each decoded once although its neighbours take it too, for context."""
     expected = decompressed(dual, model)
     counts.clear()
     with opened(dual, model, chunks={}) as dataset:
-        assert dataset.VV.chunks == ((128, 128, 44), (128, 128, 4))
+        assert dataset.VV.chunks == ((64, 64, 64, 64, 44), (64, 64, 64, 64, 4))
         assert counts == []
-        np.testing.assert_allclose(dataset.VV.values, expected[0], atol=2e-5)  # convolutions may round otherwise
+        with dask.config.set(scheduler="synchronous"):
+            np.testing.assert_allclose(dataset.VV.values, expected[0], atol=2e-5)  # convolutions may round otherwise
+        assert len(counts) == len(set(counts)) == 25
         assert float(dataset.VH.isel(y=slice(200, 210), x=slice(100, 120)).mean()) == pytest.approx(
             expected[1, 200:210, 100:120].mean(), rel=1e-5
         )
     with opened(dual, model, chunks="auto") as dataset:
         assert dataset.VV.chunks == ((300,), (260,))
         np.testing.assert_allclose(dataset.to_dataarray().values, expected, atol=2e-5)
+
+
+def test_tiles_that_are_kept_are_few(
+    dual: Path, model: Path, counts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xarray_engine, "CACHE_BYTES", 0)
+    with opened(dual, model, cache=False) as dataset:
+        for _ in range(2):
+            dataset.VV[:5, :5].load()
+        assert len(counts) == 8 and len(set(counts)) == 4
+
+
+@pytest.mark.parametrize(
+    ("chunks", "rows", "columns"),
+    [
+        ({}, (64, 64, 64, 64, 44), (64, 64, 64, 64, 4)),
+        ({"x": 128}, (64, 64, 64, 64, 44), (128, 128, 4)),
+        ({"x": 64, "y": 256}, (256, 44), (64, 64, 64, 64, 4)),
+        ({"x": -1, "y": 192}, (192, 108), (260,)),
+        ({"x": (64, 192, 4), "y": 300}, (300,), (64, 192, 4)),
+        ("auto", (300,), (260,)),
+    ],
+    ids=str,
+)
+def test_chunks_at_borders_of_tiles_are_silent(
+    dual: Path, chunks: Any, rows: tuple[int, ...], columns: tuple[int, ...]
+) -> None:
+    """Warnings are errors here."""
+    with opened(dual, None, chunks=chunks) as dataset:
+        assert dataset.VV.chunks == (rows, columns)
+
+
+def test_automatic_chunks_lie_at_borders_of_tiles(dual: Path) -> None:
+    with dask.config.set({"array.chunk-size": "100kB"}), opened(dual, None, chunks="auto") as dataset:
+        for sizes in dataset.VV.chunks:
+            assert len(sizes) > 1 and all(side % 64 == 0 for side in sizes[:-1])
+
+
+def test_chunks_within_tiles_are_warned_of(dual: Path) -> None:
+    with pytest.warns(UserWarning, match='separate the stored chunks along dimension "x" starting at index 100'):
+        opened(dual, None, chunks={"x": 100}).close()
+
+
+def test_the_only_tile_is_one_chunk(write_tif: Written) -> None:
+    with opened(pack(write_tif("a.tif", tiny.db((90, 100))), tile=1024), None, chunks={}) as dataset:
+        assert dataset.band_1.chunks == ((90,), (100,))
 
 
 def mean_of(pickled: bytes) -> float:
@@ -238,14 +309,13 @@ def test_pickled_and_read_in_another_process(dual: Path, model: Path) -> None:
 
 def test_dask_in_other_processes(dual: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every chunk is decoded in a process that opens the file for itself."""
-    monkeypatch.setattr(xarray_engine, "CHUNK", 128)
     expected = decompressed(dual, model)
-    with opened(dual, model, chunks={}) as dataset:
+    with opened(dual, model, chunks={"y": 128, "x": 128}) as dataset:
         part = dataset.VH.isel(y=slice(90, 280), x=slice(20, 90))
         monkeypatch.setattr(container.Reader, "read", None)  # here nothing can be decoded
         settings = {"scheduler": "processes", "num_workers": 1, "multiprocessing.context": "spawn"}
         with dask.config.set(settings):
-            np.testing.assert_array_equal(part.values, expected[1, 90:280, 20:90])
+            np.testing.assert_allclose(part.values, expected[1, 90:280, 20:90], atol=2e-5)
 
 
 def test_closing(dual: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ from sarcodec import (
     radiometry,
     rendering,
     restoring,
+    stored_tiles,
     threads,
     tiling,
     validity,
@@ -296,8 +297,12 @@ class Codec:
         window: tiling.Window | None = None,
         *,
         speckle: bool = False,
+        recent: stored_tiles.Recent | None = None,
     ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """Restore a band or a window of it strip by strip: yields the first row, and pixels in the source's dtype."""
+        """Restore a band or a window of it strip by strip: yields the first row, and pixels in the source's dtype.
+
+        ``recent`` keeps decoded tiles of this file for windows to come.
+        """
         bands, height, width = reader.header.shape
         window = window or tiling.Window(0, height, 0, width)
         window.check(height, width)
@@ -308,7 +313,7 @@ class Codec:
                 f"speckle: {reader.name} has no record of lost speckle, for little was lost or none was asked for; "
                 "compress it with --speckle keep, or leave this out"
             )
-        return restoring.strips(reader, band, self.engine, window, speckle=speckle)
+        return restoring.strips(reader, band, self.engine, window, speckle=speckle, recent=recent)
 
     def check(self, reader: container.Reader) -> None:
         """Raise FormatError when this is not the model that made the file, or it has not all that it says it has.

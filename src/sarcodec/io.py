@@ -26,6 +26,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from sarcodec import atomic, errors, numerals, packing, tiling, virtual
 from sarcodec.raster_info import POLARISATIONS as POLARISATIONS
 from sarcodec.raster_info import RasterInfo as RasterInfo
+from sarcodec.raster_info import crs_text as crs_text
 from sarcodec.raster_info import polarisation_from_text as polarisation_from_text
 
 SAMPLE_SIDE = 1024
@@ -254,10 +255,10 @@ def _describe(dataset: rasterio.DatasetReader) -> RasterInfo:
         width=dataset.width,
         dtype=dataset.dtypes[0],
         nodata=dataset.nodata,
-        crs=_crs_text(dataset.crs),
+        crs=crs_text(dataset.crs),
         transform=tuple(dataset.transform)[:6] if has_transform else None,
         gcps=tuple((p.row, p.col, p.x, p.y, p.z or 0.0, p.id or "", p.info or "") for p in gcps),
-        gcp_crs=_crs_text(gcp_crs) if gcps else None,
+        gcp_crs=crs_text(gcp_crs) if gcps else None,
         descriptions=tuple(dataset.descriptions[:count]),
         units=tuple(dataset.units[:count]),
         tags=tags,
@@ -274,14 +275,6 @@ def _mask_of(dataset: rasterio.DatasetReader) -> str | None:
     if MaskFlags.alpha in flags and dataset.count > 1 and dataset.colorinterp[-1] == ColorInterp.alpha:
         return "alpha"
     return "mask" if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags else None
-
-
-def _crs_text(crs: rasterio.crs.CRS | None) -> str | None:
-    """Return the shortest text from which the same CRS can be made again."""
-    if not crs:
-        return None
-    short: str = crs.to_string()
-    return short if rasterio.crs.CRS.from_user_input(short) == crs else str(crs.to_wkt())
 
 
 def _annotate(dataset: rasterio.io.DatasetWriter, info: RasterInfo) -> None:

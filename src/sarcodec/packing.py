@@ -70,6 +70,18 @@ class Packing:
         fill = self.nodata if self.nodata is not None and limits.min <= self.nodata <= limits.max else 0.0
         return np.where(missing, fill, whole).astype(target)
 
+    def holds(self, physical: npt.NDArray[np.floating[Any]]) -> bool:
+        """Tell whether all values are what these integers stand for, as far as float32 can say it."""
+        missing = np.isnan(physical)
+        if missing.any() and self.nodata is None:
+            return False
+        values = physical[~missing].astype(np.float64)
+        raw, limits = (values - self.offset) / self.scale, np.iinfo(self.dtype)
+        whole = np.rint(raw)
+        rounding = 4 * np.finfo(np.float32).eps * (np.abs(values) + abs(self.offset)) / abs(self.scale)
+        right = (np.abs(raw - whole) <= 1e-3 + rounding) & (whole >= limits.min) & (whole <= limits.max)
+        return bool(np.all(right & (whole != self.nodata)))
+
     def snap(self, physical: FloatArray) -> FloatArray:
         """Return the values that come back once these are packed: for integers, multiples of the scale."""
         if np.dtype(self.dtype).kind == "f":

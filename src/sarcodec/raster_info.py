@@ -154,3 +154,11 @@ def polarisation_from_text(text: str) -> str:
     words = set(re.split(r"[^A-Z]+", text.upper()))
     found = [p for p in POLARISATIONS if p in words]
     return found[0] if len(found) == 1 else ""
+
+
+def crs_text(crs: rasterio.crs.CRS | None) -> str | None:
+    """Return the shortest text from which the same CRS can be made again."""
+    if not crs:
+        return None
+    short: str = crs.to_string()
+    return short if rasterio.crs.CRS.from_user_input(short) == crs else str(crs.to_wkt())

@@ -22,7 +22,13 @@ FloatArray = npt.NDArray[np.float32]
 
 
 def strips(
-    reader: container.Reader, band: int, engine: engines.Engine, window: tiling.Window, *, speckle: bool
+    reader: container.Reader,
+    band: int,
+    engine: engines.Engine,
+    window: tiling.Window,
+    *,
+    speckle: bool,
+    recent: stored_tiles.Recent | None = None,
 ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """Restore a window of a band: yields the first row of a strip, and its pixels in the source's dtype.
 
@@ -42,6 +48,8 @@ def strips(
         Inside the image.
     speckle : bool
         Whether to render lost speckle, of which the file must have a record.
+    recent : Recent, optional
+        Decoded tiles of earlier windows of this file, and a place for those of this one.
 
     Raises FormatError when the file is damaged.
     """
@@ -50,7 +58,7 @@ def strips(
     dtype, nodata = packing.working(raster)
     packed = packing.Packing.of(raster, band)
     mask_rows = stored_tiles.MaskRows(reader, band, window)
-    for top, db in _decoded(reader, band, engine, window, speckle):
+    for top, db in _decoded(reader, band, engine, window, speckle, recent):
         rows = max(CONVERT_PIXELS // db.shape[1], 1)
         for first in range(0, len(db), rows):
             part = db[first : first + rows]
@@ -64,7 +72,12 @@ def strips(
 
 
 def _decoded(
-    reader: container.Reader, band: int, engine: engines.Engine, window: tiling.Window, speckle: bool
+    reader: container.Reader,
+    band: int,
+    engine: engines.Engine,
+    window: tiling.Window,
+    speckle: bool,
+    recent: stored_tiles.Recent | None,
 ) -> Iterator[tuple[int, FloatArray]]:
     """Decode a window to dB, blending over the borders of tiles; yields finished rows."""
     grid = _grid(reader.header, engine)
@@ -73,7 +86,7 @@ def _decoded(
     last = _area(grid.at(rows[-1], columns[-1]), window, engine)
     needed = tiling.Window(first.top, last.bottom, first.left, last.right)
     top, pending = window.top, np.zeros((0, window.shape[1]), np.float32)
-    with stored_tiles.LatentTiles(reader, band, engine, needed) as latents:
+    with stored_tiles.LatentTiles(reader, band, engine, needed, recent) as latents:
         for row in rows:
             latents.ahead(row)
             latents.ahead(row + 1)

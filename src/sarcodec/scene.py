@@ -14,18 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import (
+    arrays,
     asking,
     atomic,
     codec,
     container,
     errors,
     io,
+    labelled,
     numerals,
     packing,
     radiometry,
     rate_control,
     safe,
-    tiling,
     transcoding,
     validity,
     virtual,
@@ -41,7 +42,7 @@ from sarcodec.output import Output
 SPECKLE_TAG = "SARCODEC_SPECKLE"
 """Tag of a raster whose lost speckle was drawn anew."""
 
-Opened = io.RasterReader | safe.ProductReader | transcoding.FileSource
+Opened = io.RasterReader | safe.ProductReader | transcoding.FileSource | arrays.ArraySource | labelled.LabelledSource
 """A source that is open."""
 
 
@@ -108,6 +109,8 @@ def layout_of(
     reason = "as asked"
     if isinstance(source, safe.ProductReader | transcoding.FileSource) and quantity is None:
         quantity, reason = source.quantity, "product" if isinstance(source, safe.ProductReader) else "header"
+    if isinstance(source, labelled.LabelledSource) and quantity is None:
+        quantity, reason = source.told_quantity(), "attributes"
     if quantity is None:
         quantity, reason = radiometry.decide_quantity(source.sample(0), info.working_nodata, info.unit_text())
     elif not accept_loss:
@@ -133,7 +136,7 @@ def layout_of(
 
 
 def compress_file(
-    source: str | os.PathLike[str] | Opened,
+    source: str | os.PathLike[str] | npt.NDArray[Any] | labelled.Labelled | Opened,
     target: str | os.PathLike[str],
     model: str | os.PathLike[str] | codec.Codec | None = None,
     *,
@@ -143,15 +146,16 @@ def compress_file(
     advance: codec.Advance | None = None,
     **asked: Unpack[asking.Asked],
 ) -> Size:
-    """Compress a raster or a product to a ``.sarc`` file.
+    """Compress a raster, a product or an array to a ``.sarc`` file.
 
     Parameters
     ----------
-    source : path, RasterReader, ProductReader or FileSource
+    source : path, ndarray, xarray.DataArray, xarray.Dataset, or a source that is open
         Anything GDAL reads, by path, URL or path of a virtual file system: intensity, amplitude DN or dB, any number
         of bands of one real dtype. Or a Sentinel-1 GRD product, a local SAFE folder or its zip file, whose other
-        files are kept byte for byte. Or a ``.sarc`` file of a shipped model, which is decoded and coded again. Or one
-        that is open already: :func:`open_source` opens one polarisation of a product.
+        files are kept byte for byte. Or a ``.sarc`` file of a shipped model, which is decoded and coded again. Or an
+        array, as :func:`compress` takes it. Or one that is open already: :func:`open_source` opens one polarisation
+        of a product.
     target : path
         The file to write; appears whole or not at all.
     model : path, str or Codec, optional
@@ -178,8 +182,7 @@ def compress_file(
     options, goal = asking.resolve(asked, options)
     known = radiometry.Quantity.parse(quantity) if isinstance(quantity, str) else quantity
     coder = model if isinstance(model, codec.Codec) else open_codec(model)
-    opened = open_source(source, nodata=asked.get("nodata")) if isinstance(source, str | os.PathLike) else None
-    with opened or nullcontext(cast(Opened, source)) as raster:
+    with _opened(source, asked.get("nodata")) as raster:
         atomic.refuse_sources(target, raster.places)
         if isinstance(raster, safe.ProductReader) and not options.accept_loss:
             raster.check()
@@ -193,6 +196,14 @@ def compress_file(
             size = temporary.stat().st_size
         decision = Decision(layout.quantity, layout.reason, raster.info.nodata, tally)
     return Size(size, layout.count, layout.height, layout.width, decision)
+
+
+def _opened(source: Any, nodata: float | None) -> AbstractContextManager[Opened]:
+    if isinstance(source, str | os.PathLike):
+        return open_source(source, nodata=nodata)
+    if labelled.is_labelled(source):
+        return labelled.open_array(source, nodata=nodata)
+    return nullcontext(arrays.source_of(source, nodata) if isinstance(source, np.ndarray) else cast(Opened, source))
 
 
 def open_source(
@@ -263,7 +274,7 @@ def _create(
 
 
 def compress(
-    pixels: npt.NDArray[Any],
+    pixels: npt.ArrayLike | labelled.Labelled,
     *,
     quantity: radiometry.Quantity | str | None = None,
     model: str | os.PathLike[str] | codec.Codec | None = None,
@@ -273,9 +284,10 @@ def compress(
 
     Parameters
     ----------
-    pixels : ndarray
+    pixels : ndarray, xarray.DataArray or xarray.Dataset
         (H, W) or (bands, H, W), real; linear intensity, amplitude DN or dB. The masked pixels of a masked array are
-        invalid, and it comes back as one.
+        invalid, and it comes back as one. Of xarray the CRS, coordinates, names, units, nodata value and attributes
+        are kept as well: see :mod:`sarcodec.labelled`.
     quantity : Quantity or str, optional
         ``"intensity"``, ``"dn"`` or ``"db"``; detected from dtype and range when not given.
     model : path, str or Codec, optional
@@ -294,35 +306,11 @@ def compress(
     InputError, AmbiguousQuantity
         For an unusable array, or one whose quantity cannot be told.
     """
-    cube, mask = np.ma.getdata(pixels), np.ma.getmaskarray(pixels) if np.ma.isMaskedArray(pixels) else None
-    if cube.ndim not in (2, 3) or cube.size == 0 or cube.dtype.kind not in "uif":
-        raise errors.InputError(
-            f"pixels: got {cube.dtype} of shape {cube.shape}; pass real numbers (H, W) or (bands, H, W), not empty"
-        )
-    flat = cube.ndim == 2
-    options, goal = asking.resolve(asked)
-    nodata = asked.get("nodata")
-    count, height, width = (1, *cube.shape) if flat else cube.shape
-    info = io.RasterInfo(
-        count,
-        height,
-        width,
-        str(cube.dtype),
-        None if nodata is None else float(nodata),
-        tags=_FLAT if flat else {},
-        mask=None if mask is None else "mask",
-    )
-    source = _ArraySource(cube.reshape(info.count, height, width), mask, info)
-    known = radiometry.Quantity.parse(quantity) if isinstance(quantity, str) else quantity
-    layout = layout_of(source, info, known, accept_loss=options.accept_loss)
-    coder = model if isinstance(model, codec.Codec) else open_codec(model)
+    asking.resolve(asked)
+    source: Any = pixels if labelled.is_labelled(pixels) else arrays.source_of(pixels, asked.get("nodata"))
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "array.sarc"
-        if goal is None:
-            with container.Writer(target) as writer:
-                coder.compress(source, layout, writer, options)
-        else:
-            rate_control.compress(coder, source, layout, target, options, goal)
+        compress_file(source, target, model, quantity=quantity, **asked)
         return target.read_bytes()
 
 
@@ -354,49 +342,11 @@ def decompress(
     with container.Reader(bytes_io.BytesIO(data) if isinstance(data, bytes) else data) as reader:
         coder = codec_for(reader, model)
         info = io.RasterInfo.from_dict(reader.header.raster)
-        sink = _ArraySink(_room(reader.header.shape, info.working_dtype))
+        sink = arrays.ArraySink(arrays.room(reader.header.shape, info.working_dtype))
         coder.decompress(reader, sink, speckle=speckle)
     cube = sink.cube
     if info.mask and not info.crs and info.transform is None:
         packed = [packing.Packing.of(reader.header.raster, band) for band in range(info.count)]
         raw = [one.pack(band) for one, band in zip(packed, cube, strict=True) if one is not None]
         cube = np.ma.MaskedArray(np.stack(raw), ~np.isfinite(cube))
-    return cube[0] if dict(info.tags) == _FLAT else cube
-
-
-_FLAT = {"SARCODEC_ARRAY": "2-D"}
-
-
-def _room(shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
-    try:
-        return np.empty(shape, dtype)
-    except MemoryError as cause:
-        raise errors.InputError(
-            f"data: got a file of {'×'.join(map(str, shape))} pixels of {dtype}, more than there is memory for; "
-            "write it to a raster with decompress_file, or a window of it"
-        ) from cause
-
-
-class _ArraySource:
-    def __init__(self, cube: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, info: io.RasterInfo) -> None:
-        self.cube = cube
-        if mask is not None:
-            packed = packing.Packing.of(info.to_dict(), 0)
-            self.cube = cube if packed is None else packed.unpack(cube, ~mask.reshape(cube.shape))
-
-    def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
-        pixels: npt.NDArray[Any] = self.cube[band][window.slices]
-        return pixels
-
-    def sample(self, band: int) -> npt.NDArray[Any]:
-        rows, columns = (-(-side // io.SAMPLE_SIDE) for side in self.cube.shape[1:])
-        thinned: npt.NDArray[Any] = self.cube[band, ::rows, ::columns]
-        return thinned
-
-
-class _ArraySink:
-    def __init__(self, cube: npt.NDArray[Any]) -> None:
-        self.cube = cube
-
-    def write(self, band: int, window: tiling.Window, pixels: npt.NDArray[Any]) -> None:
-        self.cube[band][window.slices] = pixels
+    return cube[0] if info.count == 1 and arrays.FLAT.items() <= info.tags.items() else cube

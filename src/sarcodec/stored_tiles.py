@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent import futures
 
@@ -38,6 +40,38 @@ def is_blank(reader: container.Reader, band: int, row: int, column: int) -> bool
     return container.tile_name(band, row, column) not in reader and container.mask_name(band, row, column) in reader
 
 
+class Recent:
+    """Latents of the tiles of a file that were decoded last, for windows to come; shared by threads.
+
+    Parameters
+    ----------
+    most : int
+        Bytes that are kept at most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._bytes = most, 0
+        self._tiles: OrderedDict[tuple[int, int, int], FloatArray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, place: tuple[int, int, int]) -> FloatArray | None:
+        """Return the latents of a band, row and column of the grid, where they are kept."""
+        with self._lock:
+            if place in self._tiles:
+                self._tiles.move_to_end(place)
+            return self._tiles.get(place)
+
+    def keep(self, place: tuple[int, int, int], latent: FloatArray) -> None:
+        """Keep latents, and forget those that were not asked for the longest."""
+        with self._lock:
+            if place in self._tiles:
+                return
+            self._tiles[place] = latent
+            self._bytes += latent.nbytes
+            while self._bytes > self._most:
+                self._bytes -= self._tiles.popitem(last=False)[1].nbytes
+
+
 class LatentTiles:
     """Latents of a band, decoded tile by tile when first needed, or ahead of that in threads.
 
@@ -51,9 +85,19 @@ class LatentTiles:
         Decodes tiles; as many at once as it says.
     needed : Window
         All that will be asked for; tiles elsewhere are not decoded ahead.
+    recent : Recent, optional
+        Tiles that need not be decoded again, and a place for those that are.
     """
 
-    def __init__(self, reader: container.Reader, band: int, engine: engines.Engine, needed: tiling.Window) -> None:
+    def __init__(
+        self,
+        reader: container.Reader,
+        band: int,
+        engine: engines.Engine,
+        needed: tiling.Window,
+        recent: Recent | None = None,
+    ) -> None:
+        self._recent = recent or Recent(0)
         self._reader, self._band, self._engine = reader, band, engine
         _, height, width = reader.header.shape
         self._grid = tiling.TileGrid(height, width, reader.header.tile)
@@ -108,14 +152,22 @@ class LatentTiles:
             header = self._reader.header
             size = latent_shape(self._grid.at(row, column).core.shape, header.stride)
             name = container.tile_name(self._band, row, column)
+            known = self._recent.get((self._band, row, column))
             if is_blank(self._reader, self._band, row, column):
+                known = np.zeros((self._engine.channels, *size), np.float32)
+            if known is not None:
                 self._cache[row, column] = futures.Future()
-                self._cache[row, column].set_result(np.zeros((self._engine.channels, *size), np.float32))
+                self._cache[row, column].set_result(known)
             else:
                 entry = self._reader.read(name, entry_limit(header))
                 data, _ = container.split_tile(entry, header)
-                self._cache[row, column] = self._pool.submit(self._engine.decode_tile, data, size, header.step)
+                self._cache[row, column] = self._pool.submit(self._decode, data, (row, column), size)
         return self._cache[row, column]
+
+    def _decode(self, data: bytes, place: tuple[int, int], size: tuple[int, int]) -> FloatArray:
+        latent = self._engine.decode_tile(data, size, self._reader.header.step)
+        self._recent.keep((self._band, *place), latent)
+        return latent
 
 
 class MaskRows:

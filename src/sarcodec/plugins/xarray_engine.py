@@ -1,11 +1,11 @@
 """``xarray.open_dataset("scene.sarc")``: lazy variables, of which only the tiles that are touched are decoded.
 
-xarray loads this module when it looks for engines; torch and GDAL are loaded when a file is opened or read.
+xarray loads this module when it looks for engines, and with it comes the accessor ``sarc``
+(:mod:`sarcodec.plugins.xarray_accessor`); torch and GDAL are loaded when a file is opened or read.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -24,11 +24,15 @@ try:
 except ImportError as cause:
     raise errors.MissingExtra("xarray", "xarray") from cause
 
+from sarcodec.plugins.xarray_accessor import SarcAccessor as SarcAccessor
+
 if TYPE_CHECKING:
     from sarcodec import codec, container, io
 
-CHUNK = 4096
-"""Side in pixels of the chunks to prefer, as far as tiles allow: a chunk takes tiles around it too, for context."""
+CACHE_BYTES = 64 << 20
+"""Decoded tiles that an open file keeps: the chunks beside one take them too, for context."""
+
+COORDINATES = ("y", "x", "spatial_ref")
 
 UNITS = {"intensity": "1", "dn": "1", "db": "dB"}
 
@@ -94,8 +98,9 @@ class SarcBackend(BackendEntrypoint):
             if name not in dropped:
                 array = _LazyBand(manager, band, (info.height, info.width), np.dtype(info.working_dtype), speckle)
                 variables[name] = xarray.Variable(
-                    ("y", "x"), indexing.LazilyIndexedArray(array), _attributes(info, header, band), _encoding(header)
+                    ("y", "x"), indexing.LazilyIndexedArray(array), _attributes(info, header, band)
                 )
+                variables[name].encoding = {"preferred_chunks": _tile(header), "source": str(path)}
                 if "spatial_ref" in coordinates:
                     variables[name].attrs["grid_mapping"] = "spatial_ref"
         about = _about(info, header, sizes) | ({"speckle": "rendered, not measured"} if speckle else {})
@@ -121,10 +126,11 @@ class _OpenFile:
     """A file and the codec that reads it, opened for the first pixel in every process; shared by its threads."""
 
     def __init__(self, path: str, model: str | None, device: str, precision: str, mode: str) -> None:
-        from sarcodec import container, scene
+        from sarcodec import container, scene, stored_tiles
 
         del mode  # without one, xarray cannot open a file again from a pickle
         self.reader: container.Reader = container.Reader(path)
+        self.recent = stored_tiles.Recent(CACHE_BYTES)
         try:
             self.codec: codec.Codec = scene.codec_for(self.reader, model, device=device, precision=precision)
         except BaseException:
@@ -161,26 +167,43 @@ class _LazyBand(BackendArray):
         if pixels.size:
             window = tiling.Window(*(int(end) for p in (rows, columns) for end in (p.min(), p.max() + 1)))
             file = self.manager.acquire()
-            for top, strip in file.codec.restore_rows(file.reader, self.band, window, speckle=self.speckle):
+            strips = file.codec.restore_rows(file.reader, self.band, window, speckle=self.speckle, recent=file.recent)
+            for top, strip in strips:
                 here = (rows >= top) & (rows < top + len(strip))
                 pixels[here] = strip[np.ix_(rows[here] - top, columns - window.left)]
         return pixels.reshape(shape)
 
 
 def _names(info: io.RasterInfo) -> list[str]:
-    """Return the names of variables: descriptions of one word, else polarisations, where no other has the same."""
+    """Return the names of variables: descriptions of one word, else polarisations, else numbers, each only once.
+
+    A description that no other band has is kept, whatever its neighbours are called.
+    """
     said = [info.descriptions[band] if band < len(info.descriptions) else None for band in range(info.count)]
-    words = [text if text and re.fullmatch(r"[^\W\d]\w*", text) else "" for text in said]
-    names = [word or info.polarisation(band) for band, word in enumerate(words)]
-    return [name if name and names.count(name) == 1 else f"band_{band}" for band, name in enumerate(names, 1)]
+    words = [text if text and re.fullmatch(r"[^\W\d]\w*", text) and text not in COORDINATES else "" for text in said]
+    names = [word if words.count(word) == 1 else "" for word in words]
+    polarisations = [info.polarisation(band) if not name else "" for band, name in enumerate(names)]
+    for band, polarisation in enumerate(polarisations):
+        if polarisation and polarisations.count(polarisation) == 1 and polarisation not in names:
+            names[band] = polarisation
+    for band, name in enumerate(names):
+        number = f"band_{band + 1}"
+        while not name and number in names:
+            number += "_"
+        names[band] = name or number
+    return names
 
 
 def _attributes(info: io.RasterInfo, header: container.Header, band: int) -> dict[str, Any]:
     """Return what a variable says of itself; the fill value goes to its encoding where it is decoded."""
+    from sarcodec import labels
+
     said = info.descriptions[band] if band < len(info.descriptions) else None
     unit = info.units[band] if band < len(info.units) else None
-    found: dict[str, Any] = {"units": unit or UNITS[header.quantity], "quantity": header.quantity}
-    found |= {"long_name": said} if said else {}
+    tags = info.band_tags[band] if band < len(info.band_tags) else {}
+    found: dict[str, Any] = {key: text for key, text in tags.items() if key not in labels.DECODING}
+    found |= {"units": unit or UNITS[header.quantity], "quantity": header.quantity}
+    found |= {"long_name": said} if said and "long_name" not in found else {}
     found |= {"polarisation": info.polarisation(band)} if info.polarisation(band) else {}
     dtype, nodata = np.dtype(info.working_dtype), info.working_nodata
     if nodata is not None and (dtype.kind == "f" or float(nodata).is_integer()):
@@ -190,16 +213,18 @@ def _attributes(info: io.RasterInfo, header: container.Header, band: int) -> dic
     return found
 
 
-def _encoding(header: container.Header) -> dict[str, Any]:
-    side = max(CHUNK // header.tile, 1) * header.tile
+def _tile(header: container.Header) -> dict[str, int]:
+    """Return the sides of a tile, and so where chunks may be cut without decoding a tile for more than one."""
     _, height, width = header.shape
-    return {"preferred_chunks": {"y": min(side, height), "x": min(side, width)}}
+    return {"y": min(header.tile, height), "x": min(header.tile, width)}
 
 
 def _about(info: io.RasterInfo, header: container.Header, sizes: dict[str, int]) -> dict[str, Any]:
     """Return attributes of the whole: the tags of the source, and how it was compressed."""
+    from sarcodec import arrays
+
     about: dict[str, Any] = {
-        **info.tags,
+        **{key: text for key, text in info.tags.items() if key not in arrays.FLAT},
         "model": f"{header.architecture} {header.model}",
         "step": header.step,
         "bits_per_pixel": 8 * sizes["total"] / (info.count * info.height * info.width),
@@ -210,6 +235,8 @@ def _about(info: io.RasterInfo, header: container.Header, sizes: dict[str, int])
 def _coordinates(info: io.RasterInfo) -> dict[str, xarray.Variable]:
     """Return pixel centres where there are such along the axes, and how they lie on the Earth."""
     import rasterio.crs
+
+    from sarcodec import georeference
 
     found: dict[str, xarray.Variable] = {}
     mapping: dict[str, Any] = {}
@@ -222,10 +249,10 @@ def _coordinates(info: io.RasterInfo) -> dict[str, xarray.Variable]:
         mapping["GeoTransform"] = " ".join(map(repr, (c, a, b, f, d, e)))
         if b == d == 0:
             for name, first, spacing, count in (("y", f, e, info.height), ("x", c, a, info.width)):
-                centres = first + spacing * (np.arange(count) + 0.5)
+                centres = georeference.centres(first, spacing, count)
                 found[name] = xarray.Variable(name, centres, _axis(name, crs is not None and crs.is_geographic))
     if info.gcps:
-        mapping["gcps"] = json.dumps({"type": "FeatureCollection", "features": [_feature(p) for p in info.gcps]})
+        mapping["gcps"] = georeference.features(info.gcps)
     return found | ({"spatial_ref": xarray.Variable((), 0, mapping)} if mapping else {})
 
 
@@ -234,13 +261,3 @@ def _axis(name: str, geographic: bool) -> dict[str, str]:
         long, unit = {"x": ("longitude", "degrees_east"), "y": ("latitude", "degrees_north")}[name]
         return {"axis": name.upper(), "standard_name": long, "units": unit}
     return {"axis": name.upper(), "standard_name": f"projection_{name}_coordinate"}
-
-
-def _feature(point: tuple[float | str, ...]) -> dict[str, Any]:
-    """Return a ground control point as a GeoJSON feature, as rioxarray writes it."""
-    row, column, x, y, z, name, text = point
-    return {
-        "type": "Feature",
-        "properties": {"id": name, "info": text, "row": row, "col": column},
-        "geometry": {"type": "Point", "coordinates": [x, y, z]},
-    }
