@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 import sarcodec
-from sarcodec import checkpoint, container, errors, model_store, scene, simulate, verify
+from sarcodec import checkpoint, container, errors, model_store, scene, simulate, tiling, verify
 from sarcodec import io as raster_io
 
 CHUNK = 100
@@ -182,7 +182,7 @@ def _sound_files(kind: str, folder: Path) -> list[Sound]:
         info = raster_io.RasterInfo(2, 96, 128, "float32", tags={"UNITS": "sigma0 intensity"})
         with raster_io.create_raster(path, info) as writer:
             for band, pixels in enumerate(sigma0):
-                writer.write(band, scene.tiling.Window(0, 96, 0, 128), pixels)
+                writer.write(band, tiling.Window(0, 96, 0, 128), pixels)
         return [Sound(path.read_bytes(), _tiff(path), ".tif")]
     made = []
     for asked in ({"quality": 40}, {"max_error": 0.5}, {"model": "residual16"}):

@@ -14,7 +14,7 @@ import rasterio.shutil
 
 import safe_product
 import tiny
-from sarcodec import codec, container, engines, errors, io, safe, scene, virtual
+from sarcodec import codec, container, engines, errors, io, safe, scene, tiling, virtual
 
 CODER = codec.Codec(engines.BoundedEngine(0.5))
 TILES = codec.Options(tile=64)
@@ -183,7 +183,7 @@ def test_a_server_that_breaks_down_leaves_nothing(
 ) -> None:
     write_tif(server.folder / "large.tif", tiny.intensity((900, 900)), blockysize=16)
     with safe.open_source(f"http://{server.host}/large.tif?{SECRET}") as raster:
-        raster.read(0, scene.tiling.Window(0, 16, 0, 900))
+        raster.read(0, tiling.Window(0, 16, 0, 900))
         (server.folder / "broken").touch()
         with pytest.raises(errors.FormatError, match=r"raster .*large\.tif\?…: cannot be read") as problem:
             scene.compress_file(raster, tmp_path / "a.sarc", CODER)
