@@ -19,8 +19,13 @@ from unittest import mock
 import numpy as np
 import torch
 
-from sarcodec import baselines, coefficient_fit, contexts, lapped, lapped_model, lapped_training, rates, trellis
-from sarcodec.coefficients import CoefficientCoder
+from sarcodec import baselines
+from sarcodec.entropy import trellis
+from sarcodec.evaluation import bdrate
+from sarcodec.lapped import model as lapped_model
+from sarcodec.lapped import neighbourhood, scale, transform
+from sarcodec.lapped.coefficients import CoefficientCoder
+from sarcodec.training import coefficient_fit, lapped_codec
 
 STEPS = range(1440, 2561, 224)
 PEER_RATES = (0.08, 0.15, 0.3, 0.6, 1.0, 1.5, 2.1)
@@ -38,9 +43,9 @@ def curve(coder: CoefficientCoder, image_db: np.ndarray, weight: float, network:
     centred = image_db - np.float32(np.median(image_db))
     bpp, quality = [], []
     for index in STEPS:
-        step = contexts.step_db(index)
+        step = scale.step_db(index)
         symbols = coder.quantise(tile, index, weight)
-        decoded = lapped.synthesise(coder.multiples(symbols, index) * np.float32(step))
+        decoded = transform.synthesise(coder.multiples(symbols, index) * np.float32(step))
         if network is not None:
             with torch.inference_mode():
                 decoded = network(torch.from_numpy(decoded)[None, None], torch.tensor([step]))[0, 0].numpy()
@@ -70,7 +75,7 @@ def without_neighbours() -> Iterator[None]:
         found[:5] = 0
         return found
 
-    def blind_network(self: Any, spread: np.ndarray) -> contexts.ScaleNetwork:
+    def blind_network(self: Any, spread: np.ndarray) -> neighbourhood.ScaleNetwork:
         made = network(self, spread)
         made.weights[0][:, :5] = 0
         return made
@@ -84,7 +89,7 @@ def without_neighbours() -> Iterator[None]:
 
 def without_lapping() -> contextlib.AbstractContextManager[Any]:
     """Transform blocks on their own."""
-    return mock.patch.object(lapped, "_prefilter", lambda: np.eye(2 * lapped.REACH, dtype=np.float32))
+    return mock.patch.object(transform, "_prefilter", lambda: np.eye(2 * transform.REACH, dtype=np.float32))
 
 
 def scalar() -> contextlib.AbstractContextManager[Any]:
@@ -108,7 +113,7 @@ All but the first are without the restoring network: each is to be compared with
 
 
 def measure(
-    name: str, images: Sequence[lapped_training.Image], network: torch.nn.Module, peers: Sequence[Curve]
+    name: str, images: Sequence[lapped_codec.Image], network: torch.nn.Module, peers: Sequence[Curve]
 ) -> list[float]:
     """Fit a variant and return its BD-rate on every validation image."""
     change, weight, restores = VARIANTS[name]
@@ -122,7 +127,7 @@ def measure(
         found = []
         for image, peer in zip(held_out, peers, strict=True):
             ours = curve(coder, image.db, weight, network if restores else None)
-            rate = rates.bd_rate(*peer, *ours)
+            rate = bdrate.bd_rate(*peer, *ours)
             found.append(float("nan") if rate is None else rate)
     return found
 
@@ -133,7 +138,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/lapped"))
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
-    images = lapped_training.read_images(arguments.run / "images.npz")
+    images = lapped_codec.read_images(arguments.run / "images.npz")
     network = lapped_model.load(arguments.run / "model.ckpt").restorer
     peers = [peer_curve(image.db) for image in images if image.validation]
     names = [image.name for image in images if image.validation]

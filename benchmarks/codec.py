@@ -35,27 +35,20 @@ import imagecodecs
 import numpy as np
 import torch
 
-from sarcodec import (
-    baselines,
-    chips,
-    codec,
-    container,
-    contexts,
-    evaluation,
-    inference,
-    io,
-    jsontext,
-    metrics,
-    prepare,
-    radiometry,
-    rate_control,
-    scene,
-    simulate,
-    tiling,
-)
+from sarcodec import baselines, radiometry, tiling
 from sarcodec.baselines import peer as peer_search
 from sarcodec.baselines import scaling
+from sarcodec.codec import codec
+from sarcodec.container import archive
+from sarcodec.evaluation import chips, roundtrip
+from sarcodec.lapped import scale
+from sarcodec.metrics import error, summary
+from sarcodec.raster import find, geotiff
+from sarcodec.runtime import devices
+from sarcodec.scene import arrays, files, model_store, rate_control
+from sarcodec.simulate import scenes
 from sarcodec.study import peers
+from sarcodec.text import jsontext
 
 STEPS = range(1024, 3073, 96)
 """Step indices to try, fine to coarse, 1 dB to 64 dB; those within `BPPS` are kept, some 12 an image."""
@@ -67,7 +60,7 @@ STUDY_PEERS = Path("runs/study") / peers.FILE
 SIDE, SPEED_BPP = 2048, 0.45
 
 
-def measure_rates(coder: codec.Codec, images: Sequence[Path], cache: Path) -> Iterator[evaluation.Row]:
+def measure_rates(coder: codec.Codec, images: Sequence[Path], cache: Path) -> Iterator[roundtrip.Row]:
     """Measure ours on real files of every band, then peers and the Gaussian bound at their budgets."""
     for chip in chips.read(images):
         begun, count = time.perf_counter(), 0
@@ -81,14 +74,14 @@ def measure_rates(coder: codec.Codec, images: Sequence[Path], cache: Path) -> It
     yield from peers.measure_peers(images, cache.parent, codec_tables.PEERS)
 
 
-def our_rows(coder: codec.Codec, chip: chips.Chip) -> Iterator[evaluation.Row]:
+def our_rows(coder: codec.Codec, chip: chips.Chip) -> Iterator[roundtrip.Row]:
     """Go from fine to coarse steps until the rate is below all of interest."""
     for step in STEPS:
         restored, used = chips.restore(chip, coder, step)
         bpp = 8 * used / chip.db.size
         if bpp <= BPPS[1]:
-            quality = metrics.evaluate(chip.db, restored, chip.valid)
-            yield evaluation.Row(chip.image, chip.band, codec_tables.OURS, step, used, bpp, quality)
+            quality = summary.evaluate(chip.db, restored, chip.valid)
+            yield roundtrip.Row(chip.image, chip.band, codec_tables.OURS, step, used, bpp, quality)
         if bpp < BPPS[0]:
             return
 
@@ -104,7 +97,7 @@ def measure_speckle(coder: codec.Codec, images: Sequence[Path]) -> dict[str, Any
                 {
                     "image": chip.name,
                     "budget": bpp,
-                    "step_db": contexts.step_db(step),
+                    "step_db": scale.step_db(step),
                     "bits_per_pixel": 8 * used / chip.db.size,
                     "record_bytes": used - without,
                     "as decoded": looks_like(chip, plain),
@@ -131,7 +124,7 @@ def restore_at(coder: codec.Codec, chip: chips.Chip, bpp: float) -> tuple[int, n
 
 def looks_like(chip: chips.Chip, restored: np.ndarray) -> dict[str, float]:
     """Return the figures that speckle decides."""
-    quality = metrics.evaluate(chip.db, restored, chip.valid)
+    quality = summary.evaluate(chip.db, restored, chip.valid)
     before, after = (radial_spectrum(image, chip.valid) for image in (chip.db, restored))
     return {
         "psnr_db": quality.psnr_db,
@@ -201,11 +194,11 @@ def bounded(coder: codec.Codec, chip: chips.Chip, bound: float) -> tuple[int, fl
     """Compress a chip to a file with a guaranteed error and restore the raster; returns bytes and largest error."""
     with tempfile.TemporaryDirectory() as name:
         source, packed, back = (Path(name) / part for part in ("band.tif", "band.sarc", "back.tif"))
-        with io.create_raster(source, chip.info) as writer:
+        with geotiff.create_raster(source, chip.info) as writer:
             writer.write(0, tiling.Window(0, chip.info.height, 0, chip.info.width), chip.pixels)
         goal = rate_control.Goal.max_error(bound)
-        size = scene.compress_file(source, packed, coder, quantity=chip.quantity, goal=goal)
-        scene.decompress_file(packed, back)
+        size = files.compress_file(source, packed, coder, quantity=chip.quantity, goal=goal)
+        files.decompress_file(packed, back)
         restored = next(chips.read([back]))
     if not np.array_equal(restored.valid, chip.valid):
         return size.bytes, math.inf
@@ -219,18 +212,18 @@ def largest_error(original_db: np.ndarray, restored_db: np.ndarray, valid: np.nd
 
 def measure_speed(model: str, runs: int) -> dict[str, Any]:
     """Time ours and OpenJPEG in turn, dB in memory to bytes and back, with the same number of threads."""
-    coder, threads = scene.open_codec(model), torch.get_num_threads()
-    sigma0 = simulate.scene(SIDE, SIDE, seed=5, polarisations=("VV",), nodata_border=False).sigma0[0]
+    coder, threads = model_store.open_codec(model), torch.get_num_threads()
+    sigma0 = scenes.scene(SIDE, SIDE, seed=5, polarisations=("VV",), nodata_border=False).sigma0[0]
     db = (10 * np.log10(sigma0)).astype(np.float32)
-    ours = scene.compress(db, quantity="db", model=coder, goal=rate_control.Goal.bpp(SPEED_BPP))
-    with container.Reader(BytesIO(ours)) as reader:
+    ours = arrays.compress(db, quantity="db", model=coder, goal=rate_control.Goal.bpp(SPEED_BPP))
+    with archive.Reader(BytesIO(ours)) as reader:
         step = reader.header.step
     level = level_of(db, len(ours), threads)
     theirs = jpeg2000_encode(db, level, threads)
     actions: dict[str, Callable[[], Any]] = {
-        "encode": lambda: scene.compress(db, quantity="db", model=coder, step=step),
+        "encode": lambda: arrays.compress(db, quantity="db", model=coder, step=step),
         "OpenJPEG encode": lambda: jpeg2000_encode(db, level, threads),
-        "decode": lambda: scene.decompress(ours, model=coder),
+        "decode": lambda: arrays.decompress(ours, model=coder),
         "OpenJPEG decode": lambda: jpeg2000_decode(theirs, threads),
     }
     times: dict[str, list[float]] = {name: [] for name in actions}
@@ -244,14 +237,14 @@ def measure_speed(model: str, runs: int) -> dict[str, Any]:
     return {
         "machine": f"{platform.machine()}, {threads} threads, torch {torch.__version__}",
         "OpenJPEG": imagecodecs.jpeg2k_version(),
-        "bfloat16": inference.has_bfloat16("cpu"),
+        "bfloat16": devices.has_bfloat16("cpu"),
         "runs": runs,
         "image": f"simulated band of {SIDE} x {SIDE} pixels, float32 dB in memory",
-        "step_db": contexts.step_db(step),
+        "step_db": scale.step_db(step),
         "bits_per_pixel": 8 * len(ours) / db.size,
         "OpenJPEG bits_per_pixel": 8 * len(theirs) / db.size,
-        "psnr_db": metrics.psnr(db, scene.decompress(ours, model=coder), valid),
-        "OpenJPEG psnr_db": metrics.psnr(db, jpeg2000_decode(theirs, threads), valid),
+        "psnr_db": error.psnr(db, arrays.decompress(ours, model=coder), valid),
+        "OpenJPEG psnr_db": error.psnr(db, jpeg2000_decode(theirs, threads), valid),
     } | speeds(times, db.size / 1e6)
 
 
@@ -307,7 +300,7 @@ def write(folder: Path, changes: dict[str, Any]) -> None:
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=scene.DEFAULT_MODEL)
+    parser.add_argument("--model", default=model_store.DEFAULT_MODEL)
     parser.add_argument("--images", nargs="+", type=Path, default=[Path("../shared/data/test")])
     parser.add_argument("--peers", type=Path, default=Path("runs/codec") / peers.FILE)
     parser.add_argument("--folder", type=Path, default=Path("docs/results"))
@@ -327,7 +320,7 @@ def main() -> None:
         return
     changes: dict[str, Any] = {}
     if chosen & {"rates", "speckle", "max_error"}:
-        coder, images = scene.open_codec(arguments.model), prepare.find_images(arguments.images)
+        coder, images = model_store.open_codec(arguments.model), find.find_images(arguments.images)
         changes["models"] = dict.fromkeys(sorted(chosen & {"rates", "speckle"}), coder.engine.identity)
         if "rates" in chosen:
             measured = list(measure_rates(coder, images, arguments.peers))

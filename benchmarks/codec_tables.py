@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from sarcodec import evaluation, metrics, rates
+from sarcodec.evaluation import bdrate, roundtrip
+from sarcodec.metrics import summary as metric_summary
 from sarcodec.study import choose, peers, rows
 
 OURS, ONE_STEP = "sarcodec", "sarcodec, one step for all images"
@@ -43,10 +44,10 @@ COLUMNS = {
     "water_iou": ("water IoU", 2),
     "bright_target_error_db": ("bright dB", 1),
 }
-Curves = Mapping[str, Sequence[evaluation.Row]]
+Curves = Mapping[str, Sequence[roundtrip.Row]]
 
 
-def write_rows(path: Path, measured: Sequence[evaluation.Row]) -> None:
+def write_rows(path: Path, measured: Sequence[roundtrip.Row]) -> None:
     """Write rows as CSV; a figure that is not defined is empty."""
     records = [row.to_dict() for row in measured]
     with path.open("w", newline="", encoding="utf-8") as stream:
@@ -57,7 +58,7 @@ def write_rows(path: Path, measured: Sequence[evaluation.Row]) -> None:
             writer.writerow({k: "" if v == "nan" else v for k, v in shown.items()})
 
 
-def read_rows(path: Path) -> list[evaluation.Row]:
+def read_rows(path: Path) -> list[roundtrip.Row]:
     """Inverse of :func:`write_rows`, to seven digits."""
     whole, texts = ("step", "bytes", "valid_pixels"), ("image", "band", "codec")
     with path.open(newline="", encoding="utf-8") as stream:
@@ -69,44 +70,44 @@ def read_rows(path: Path) -> list[evaluation.Row]:
         ]
 
 
-def curve(measured: Sequence[evaluation.Row], codec: str, image: tuple[str, str]) -> list[evaluation.Row]:
+def curve(measured: Sequence[roundtrip.Row], codec: str, image: tuple[str, str]) -> list[roundtrip.Row]:
     """Return what a codec did to one image, by rising rate."""
     found = [row for row in measured if row.codec == codec and (row.image, row.band) == image]
     return sorted(found, key=lambda row: row.bits_per_pixel)
 
 
-def images_of(measured: Sequence[evaluation.Row]) -> list[tuple[str, str]]:
+def images_of(measured: Sequence[roundtrip.Row]) -> list[tuple[str, str]]:
     """Return image and band of everything that was measured."""
     return list(dict.fromkeys((row.image, row.band) for row in measured))
 
 
-def at_rates(points: Sequence[evaluation.Row], bpps: Sequence[float]) -> Iterator[evaluation.Row]:
+def at_rates(points: Sequence[roundtrip.Row], bpps: Sequence[float]) -> Iterator[roundtrip.Row]:
     """Read the curve of one image at given rates, figures linear in the logarithm of the rate between its points."""
     if not points:
         return
     known = [row.bits_per_pixel for row in points]
     pixels = 8 * points[0].bytes / points[0].bits_per_pixel
-    values = {f.name: [getattr(row.metrics, f.name) for row in points] for f in fields(metrics.Metrics)}
+    values = {f.name: [getattr(row.metrics, f.name) for row in points] for f in fields(metric_summary.Metrics)}
     for bpp in bpps:
         if known[0] <= bpp <= known[-1]:
             figures: dict[str, Any] = {
                 k: float(np.interp(math.log(bpp), np.log(known), v)) for k, v in values.items()
             }
-            quality = metrics.Metrics(**figures | {"valid_pixels": points[0].metrics.valid_pixels})
+            quality = metric_summary.Metrics(**figures | {"valid_pixels": points[0].metrics.valid_pixels})
             place = points[0].image, points[0].band, points[0].codec
-            yield evaluation.Row(*place, round(1e6 * bpp), round(bpp * pixels / 8), bpp, quality)
+            yield roundtrip.Row(*place, round(1e6 * bpp), round(bpp * pixels / 8), bpp, quality)
 
 
-def equal_rate_means(measured: Sequence[evaluation.Row], bpps: Sequence[float]) -> Curves:
+def equal_rate_means(measured: Sequence[roundtrip.Row], bpps: Sequence[float]) -> Curves:
     """Average figures over images at the same rate for every image, as far as the curves of all of them reach."""
-    found: list[evaluation.Row] = []
+    found: list[roundtrip.Row] = []
     for codec in dict.fromkeys(row.codec for row in measured):
         for image in images_of(measured):
             found += at_rates(curve(measured, codec, image), bpps)
     return rows.complete_means(found)
 
 
-def bd_rates(measured: Sequence[evaluation.Row]) -> dict[str, Any]:
+def bd_rates(measured: Sequence[roundtrip.Row]) -> dict[str, Any]:
     """Compare ours with every peer, image by image."""
     found: dict[str, Any] = {}
     for peer, (must, goal) in BD_RATES.items():
@@ -115,7 +116,7 @@ def bd_rates(measured: Sequence[evaluation.Row]) -> dict[str, Any]:
             figures = []
             for points in (curve(measured, peer, image), curve(measured, OURS, image)):
                 figures += [[rows.figure(row, name) for row in points] for name in ("bits_per_pixel", "psnr_db")]
-            by_image[" ".join(image)] = rates.bd_rate(*figures)
+            by_image[" ".join(image)] = bdrate.bd_rate(*figures)
         known = [value for value in by_image.values() if value is not None]
         found[peer] = {
             "mean": float(np.mean(known)) if known else None,
@@ -130,14 +131,14 @@ def bd_rates(measured: Sequence[evaluation.Row]) -> dict[str, Any]:
     return found
 
 
-def operating_points(measured: Sequence[evaluation.Row]) -> dict[str, Any]:
+def operating_points(measured: Sequence[roundtrip.Row]) -> dict[str, Any]:
     """Find the highest true ratios at which the means of all four figures, and of each alone, meet their targets."""
     codecs = [row for row in measured if row.codec in NAMES]
     curves = dict(equal_rate_means(codecs, tuple(GRID)))
     curves[ONE_STEP] = rows.complete_means([row for row in measured if row.codec == OURS]).get(OURS, [])
     found: dict[str, Any] = {}
     for level, goal in RATIO_GOALS.items():
-        targets = {name: bounds[level] for name, bounds in metrics.TARGETS.items()}
+        targets = {name: bounds[level] for name, bounds in metric_summary.TARGETS.items()}
         by_codec = {
             codec: {"all": _ratio(points, targets)}
             | {name: _ratio(points, {name: bounds}) for name, bounds in targets.items()}
@@ -148,12 +149,12 @@ def operating_points(measured: Sequence[evaluation.Row]) -> dict[str, Any]:
     return found
 
 
-def _ratio(points: Sequence[evaluation.Row], targets: choose.Targets) -> float | None:
+def _ratio(points: Sequence[roundtrip.Row], targets: choose.Targets) -> float | None:
     bpp = choose.lowest_rate(points, targets)
     return None if bpp is None else 16 / bpp
 
 
-def summary(measured: Sequence[evaluation.Row]) -> dict[str, Any]:
+def summary(measured: Sequence[roundtrip.Row]) -> dict[str, Any]:
     """Return what the rows say, as JSON values."""
     means = equal_rate_means([row for row in measured if row.codec in NAMES], SHOWN)
     return {
@@ -263,7 +264,7 @@ def _max_error_table(found: Sequence[Mapping[str, Any]]) -> list[str]:
     return _table("Guaranteed error", text, head, lines)
 
 
-def draw(path: Path, measured: Sequence[evaluation.Row]) -> None:
+def draw(path: Path, measured: Sequence[roundtrip.Row]) -> None:
     """Draw mean quality against rate, a faint line for every image, and the Gaussian bound beside PSNR."""
     means = equal_rate_means(measured, tuple(GRID))
     figure = Figure(figsize=(10, 8), layout="constrained")
@@ -283,7 +284,7 @@ def draw(path: Path, measured: Sequence[evaluation.Row]) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _points(line: Sequence[evaluation.Row], name: str) -> tuple[list[float], list[float]]:
+def _points(line: Sequence[roundtrip.Row], name: str) -> tuple[list[float], list[float]]:
     shown = sorted((row.bits_per_pixel, rows.figure(row, name)) for row in line)
     return [rate for rate, _ in shown], [value for _, value in shown]
 
@@ -295,7 +296,7 @@ def _finish(axes: Axes, name: str, label: str) -> None:
         axes.set(yscale="log", ylim=ENL_LIMITS)
         ticks["y"] = (0.8, 1, 1.2, 1.5, 2, 3, 5)
     low, high = axes.get_ylim()
-    for level, bounds in metrics.TARGETS[name].items():
+    for level, bounds in metric_summary.TARGETS[name].items():
         for bound in bounds:
             if low <= bound <= high:
                 axes.axhline(bound, color="0.5", lw=0.8, ls=":", zorder=1)

@@ -12,7 +12,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import metrics, rate_control, scene, simulate
+from sarcodec.metrics import summary
+from sarcodec.scene import arrays, rate_control
+from sarcodec.simulate import scenes
 
 QUALITIES = (70, 50, 35, 20)
 SIDE, CROP = 512, slice(150, 342)
@@ -23,15 +25,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
-    sigma0 = simulate.scene(SIDE, SIDE, seed=4, nodata_border=False).sigma0[0]
+    sigma0 = scenes.scene(SIDE, SIDE, seed=4, nodata_border=False).sigma0[0]
     original = 10 * np.log10(sigma0)
     valid = np.isfinite(original)
     shown: list[tuple[str, npt.NDArray[np.float32]]] = [("original", original)]
     for quality in QUALITIES:
-        data = scene.compress(sigma0, quantity="intensity", step=rate_control.step_of_quality(quality))
-        restored = 10 * np.log10(scene.decompress(data))
+        data = arrays.compress(sigma0, quantity="intensity", step=rate_control.step_of_quality(quality))
+        restored = 10 * np.log10(arrays.decompress(data))
         shown.append((title(f"quality {quality}", data, original, restored, valid), restored))
-    rendered = 10 * np.log10(scene.decompress(data, speckle=True))
+    rendered = 10 * np.log10(arrays.decompress(data, speckle=True))
     shown.append((title(f"quality {quality}, speckle rendered", data, original, rendered, valid), rendered))
     low, high = np.percentile(original[CROP, CROP], [1, 99.5])
     figure, axes = plt.subplots(2, 3, figsize=(11, 7.9), layout="constrained")
@@ -50,7 +52,7 @@ def title(
     valid: npt.NDArray[np.bool_],
 ) -> str:
     """Name, rate and quality in two lines."""
-    found = metrics.evaluate(original, restored, valid)
+    found = summary.evaluate(original, restored, valid)
     rate = 8 * len(data) / original.size
     return f"{name}: {rate:.2f} bits per pixel\nPSNR {found.psnr_db:.1f} dB, ENL ratio {found.enl_ratio:.2f}"
 

@@ -34,8 +34,13 @@ from typing import Any
 import numpy as np
 
 import sarcodec
-from sarcodec import checkpoint, container, errors, model_store, scene, simulate, tiling, verify
-from sarcodec import io as raster_io
+from sarcodec import errors, tiling
+from sarcodec.autoencoder import checkpoint
+from sarcodec.container import archive as container_archive
+from sarcodec.raster import geotiff
+from sarcodec.raster import info as raster_info
+from sarcodec.scene import files, model_store, verify
+from sarcodec.simulate import scenes
 
 CHUNK = 100
 KINDS = ("damaged .sarc", "forged .sarc", "damaged TIFF", "damaged checkpoint")
@@ -159,7 +164,7 @@ def _sarc(path: Path) -> bytes:
 
 
 def _tiff(path: Path) -> bytes:
-    scene.compress_file(path, path.with_suffix(".sarc"), overwrite=True, quality=20)
+    files.compress_file(path, path.with_suffix(".sarc"), overwrite=True, quality=20)
     return path.with_suffix(".sarc").read_bytes()
 
 
@@ -172,15 +177,15 @@ READERS: dict[str, Callable[[Path], bytes]] = {".sarc": _sarc, ".tif": _tiff, ".
 
 
 def _sound_files(kind: str, folder: Path) -> list[Sound]:
-    sigma0 = simulate.scene(96, 128, seed=3).sigma0
+    sigma0 = scenes.scene(96, 128, seed=3).sigma0
     if kind == "damaged checkpoint":
         path = folder / "sound.ckpt"
         checkpoint.save(path, checkpoint.load(model_store.shipped_models()["residual16"]))
         return [Sound(path.read_bytes(), _weights(path), ".ckpt")]
     if kind == "damaged TIFF":
         path = folder / "sound.tif"
-        info = raster_io.RasterInfo(2, 96, 128, "float32", tags={"UNITS": "sigma0 intensity"})
-        with raster_io.create_raster(path, info) as writer:
+        info = raster_info.RasterInfo(2, 96, 128, "float32", tags={"UNITS": "sigma0 intensity"})
+        with geotiff.create_raster(path, info) as writer:
             for band, pixels in enumerate(sigma0):
                 writer.write(band, tiling.Window(0, 96, 0, 128), pixels)
         return [Sound(path.read_bytes(), _tiff(path), ".tif")]
@@ -226,7 +231,9 @@ def _entries(data: bytes) -> dict[str, bytes]:
 
 
 def _forge_tile(entries: dict[str, bytes], rng: random.Random) -> tuple[dict[str, bytes], bool]:
-    name = rng.choice([name for name in entries if name != container.COMPACT_HEADER and name != container.HEADER])
+    name = rng.choice(
+        [name for name in entries if name != container_archive.COMPACT_HEADER and name != container_archive.HEADER]
+    )
     return entries | {name: damage(entries[name] or b"\x00", rng.choice(list(entries.values())), rng)[1]}, False
 
 
@@ -257,24 +264,26 @@ def _forge_bomb(entries: dict[str, bytes], rng: random.Random) -> tuple[dict[str
 
 
 def _record(entries: dict[str, bytes]) -> dict[str, Any]:
-    if container.HEADER in entries:
-        return dict(json.loads(entries[container.HEADER]))
-    inflate = zlib.decompressobj(-15, zdict=container.DICTIONARY)
-    return dict(json.loads(inflate.decompress(entries[container.COMPACT_HEADER])))
+    if container_archive.HEADER in entries:
+        return dict(json.loads(entries[container_archive.HEADER]))
+    inflate = zlib.decompressobj(-15, zdict=container_archive.DICTIONARY)
+    return dict(json.loads(inflate.decompress(entries[container_archive.COMPACT_HEADER])))
 
 
 def _with_record(entries: dict[str, bytes], record: dict[str, Any]) -> dict[str, bytes]:
     text = json.dumps(record).encode()
-    if container.HEADER in entries:
-        return entries | {container.HEADER: text}
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=container.DICTIONARY)
-    return entries | {container.COMPACT_HEADER: deflate.compress(text) + deflate.flush()}
+    if container_archive.HEADER in entries:
+        return entries | {container_archive.HEADER: text}
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=container_archive.DICTIONARY)
+    return entries | {container_archive.COMPACT_HEADER: deflate.compress(text) + deflate.flush()}
 
 
 def _signed(entries: dict[str, bytes], deflated: bool) -> bytes:
     """Pack entries with checksums and, where there is a header to hold it, a digest that hold."""
     packed = _packed(entries, deflated)
-    header = container.COMPACT_HEADER if container.COMPACT_HEADER in entries else container.HEADER
+    header = (
+        container_archive.COMPACT_HEADER if container_archive.COMPACT_HEADER in entries else container_archive.HEADER
+    )
     with suppress(KeyError, ValueError, TypeError, zlib.error), zipfile.ZipFile(io.BytesIO(packed)) as archive:
         lines = sorted(f"{e.filename} {e.file_size} {e.CRC}\n" for e in archive.infolist() if e.filename != header)
         digest = hashlib.sha256("".join(lines).encode()).hexdigest()[:16]

@@ -19,7 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sarcodec import chips, codec, container, io, model_store, prepare, radiometry, scene, tiling
+from sarcodec import radiometry, tiling
+from sarcodec.codec import codec
+from sarcodec.container import archive
+from sarcodec.evaluation import chips
+from sarcodec.raster import find, geotiff
+from sarcodec.scene import decision, model_store
 
 TILE, BAND = 256, 8
 ONE_TILE = 4096
@@ -51,16 +56,16 @@ def near_borders(shape: tuple[int, int]) -> np.ndarray:
     return marks[0][:, None] | marks[1][None, :]
 
 
-def ratio(coder: codec.Codec, raster: io.RasterReader, band: int, folder: Path, tile: int = TILE) -> float:
+def ratio(coder: codec.Codec, raster: geotiff.RasterReader, band: int, folder: Path, tile: int = TILE) -> float:
     """Compress and restore the mosaic of a band, and compare the errors near and far from borders of TILE."""
     quantity = radiometry.detect_quantity(raster.sample(0), raster.info.nodata, raster.info.unit_text())
     source = Mosaic(raster.read(band, tiling.Window(0, raster.info.height, 0, raster.info.width)))
     height, width = source.pixels.shape
     info = replace(chips.one_band(raster.info, band), height=height, width=width)
     path = folder / "seams.sarc"
-    with container.Writer(path) as writer:
-        coder.compress(source, scene.layout_of(source, info, quantity), writer, codec.Options(tile=tile))
-    with container.Reader(path) as reader:
+    with archive.Writer(path) as writer:
+        coder.compress(source, decision.layout_of(source, info, quantity), writer, codec.Options(tile=tile))
+    with archive.Reader(path) as reader:
         restored = np.concatenate([rows for _, rows in coder.restore_rows(reader, 0)])
     squared = (radiometry.to_db(restored, quantity) - radiometry.to_db(source.pixels, quantity)) ** 2
     valid = radiometry.classify(source.pixels, quantity, info.nodata) == radiometry.Fill.VALID
@@ -71,17 +76,17 @@ def ratio(coder: codec.Codec, raster: io.RasterReader, band: int, folder: Path, 
 def main() -> None:
     """Measure, print and optionally write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", default=[scene.DEFAULT_MODEL])
+    parser.add_argument("--model", nargs="+", default=[model_store.DEFAULT_MODEL])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SARCODEC_DATA", "../shared/data")) / "test")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     result: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for model in arguments.model:
-            coder = scene.open_codec(model)
+            coder = model_store.open_codec(model)
             found = {}
-            for path in prepare.find_images([arguments.data]):
-                with io.open_raster(path) as raster:
+            for path in find.find_images([arguments.data]):
+                with geotiff.open_raster(path) as raster:
                     for band in range(raster.info.count):
                         borders, none = (ratio(coder, raster, band, Path(folder), tile) for tile in (TILE, ONE_TILE))
                         found[f"{path.stem} {band + 1}"] = {

@@ -24,7 +24,8 @@ import numpy as np
 import rasterio
 from PIL import Image
 
-from sarcodec import simulate
+from sarcodec.simulate import ground
+from sarcodec.simulate import scenes as simulate_scenes
 
 WINDOW = 15
 LAGS = 6
@@ -86,7 +87,7 @@ def print_table(measured: dict[str, list[dict[str, np.ndarray]]]) -> None:
         for name, bands in measured.items():
             if key == "percentiles" and "DN" in name:
                 continue  # uncalibrated
-            for polarisation, band in zip(simulate.POLARISATIONS, bands, strict=True):
+            for polarisation, band in zip(ground.POLARISATIONS, bands, strict=True):
                 rows = band[key].reshape(len(band[key]), -1)
                 cells = [
                     f"{middle:.{digits}f} [{least:.{digits}f}..{most:.{digits}f}]"
@@ -126,7 +127,7 @@ def draw(measured: dict[str, list[dict[str, np.ndarray]]], scene: np.ndarray) ->
     for box, name in zip(boxes["boxes"], measured, strict=True):
         box.set(facecolor=colours[name], alpha=0.5)
     axes[1, 0].set(title="ENL of homogeneous 15 x 15 windows", ylim=(0, None))
-    for axis, band, polarisation in zip(axes[1, 1:], scene, simulate.POLARISATIONS, strict=True):
+    for axis, band, polarisation in zip(axes[1, 1:], scene, ground.POLARISATIONS, strict=True):
         low, high = np.percentile(in_db(band), [1, 99])
         axis.imshow(in_db(band), cmap="gray", vmin=low, vmax=high, interpolation="antialiased")
         axis.set(title=f"Simulated {polarisation}, {low:.0f} to {high:.0f} dB", xticks=[], yticks=[])
@@ -144,7 +145,7 @@ def main() -> None:
     }
     if not all(chips.values()):
         parser.error(f"no *_db.tif and *_dn.tif chips in {arguments.data / 'train'}; name their folder by --data")
-    scenes = [simulate.scene(768, 768, seed=seed).sigma0 for seed in range(8)]
+    scenes = [simulate_scenes.scene(768, 768, seed=seed).sigma0 for seed in range(8)]
     measured = {name: measure(images) for name, images in {"simulated": scenes, **chips}.items()}
     print_table(measured)
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from sarcodec import checkpoint, codec, inference, io, scene, simulate, tiling
+from sarcodec import tiling
+from sarcodec.autoencoder import checkpoint, inference
+from sarcodec.codec import codec
+from sarcodec.container import archive
+from sarcodec.raster import geotiff
+from sarcodec.raster import info as raster_info
+from sarcodec.runtime import devices
+from sarcodec.scene import decision, files, model_store
+from sarcodec.simulate import scenes
 
 SIDE, LARGE = 2048, 8192
 # VmHWM, not ru_maxrss: the latter starts from what the parent held when it forked.
@@ -74,8 +82,8 @@ class Timed:
 def write_mosaic(path: Path, block: np.ndarray, side: int) -> None:
     """Write a raster of ``side``² pixels made of copies of ``block``."""
     step = block.shape[0]
-    info = io.RasterInfo(1, side, side, "float32", tags={"UNITS": "sigma0 intensity"})
-    with io.create_raster(path, info) as raster:
+    info = raster_info.RasterInfo(1, side, side, "float32", tags={"UNITS": "sigma0 intensity"})
+    with geotiff.create_raster(path, info) as raster:
         for top in range(0, side, step):
             for left in range(0, side, step):
                 raster.write(0, tiling.Window(top, top + step, left, left + step), block)
@@ -96,12 +104,12 @@ def compare(model: checkpoint.Checkpoint, source: Path, folder: Path, runs: int)
     packed, back = folder / "speed.sarc", folder / "speed.tif"
 
     def compress(by: codec.Codec) -> None:
-        scene.compress_file(source, packed, by, overwrite=True)
+        files.compress_file(source, packed, by, overwrite=True)
 
     def decompress(by: codec.Codec) -> None:
-        with scene.container.Reader(packed) as reader:
-            info = io.RasterInfo.from_dict(reader.header.raster)
-            with io.create_raster(back, info, overwrite=True) as raster:
+        with archive.container.Reader(packed) as reader:
+            info = raster_info.RasterInfo.from_dict(reader.header.raster)
+            with geotiff.create_raster(back, info, overwrite=True) as raster:
                 by.decompress(reader, raster)
 
     for turn in range(runs + 1):
@@ -133,14 +141,14 @@ def shares(model: checkpoint.Checkpoint, source: Path, folder: Path) -> dict[str
         timed.wrap(coder.engine.coder, direction, "entropy coding")
         begun = time.perf_counter()
         if direction == "encode":
-            with io.open_raster(source) as raster, scene.container.Writer(packed) as writer:
+            with geotiff.open_raster(source) as raster, archive.container.Writer(packed) as writer:
                 timed.wrap(raster, "read", "input and output")
                 timed.wrap(writer, "add", "input and output")
-                coder.compress(raster, scene.layout_of(raster, raster.info, None), writer, codec.Options())
+                coder.compress(raster, decision.layout_of(raster, raster.info, None), writer, codec.Options())
         else:
-            with scene.container.Reader(packed) as reader:
-                info = io.RasterInfo.from_dict(reader.header.raster)
-                with io.create_raster(back, info, overwrite=True) as raster:
+            with archive.container.Reader(packed) as reader:
+                info = raster_info.RasterInfo.from_dict(reader.header.raster)
+                with geotiff.create_raster(back, info, overwrite=True) as raster:
                     timed.wrap(raster, "write", "input and output")
                     timed.wrap(reader, "read", "input and output")
                     coder.decompress(reader, raster)
@@ -170,15 +178,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
-    model = scene.load_model(arguments.model)
-    block = simulate.scene(SIDE, SIDE, seed=5, polarisations=("VV",), nodata_border=False).sigma0[0]
+    model = model_store.load_model(arguments.model)
+    block = scenes.scene(SIDE, SIDE, seed=5, polarisations=("VV",), nodata_border=False).sigma0[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = folder / "source.tif"
         write_mosaic(source, block, SIDE)
         result: dict[str, Any] = {
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-            "bfloat16": inference.has_bfloat16("cpu"),
+            "bfloat16": devices.has_bfloat16("cpu"),
             "runs": arguments.runs,
         }
         result |= compare(model, source, folder, arguments.runs)

@@ -18,15 +18,16 @@ from pathlib import Path
 
 import torch
 
-from sarcodec import losses, models
+from sarcodec.autoencoder import architecture, variants
+from sarcodec.training import losses
 
 
 def make_step(
-    config: models.ModelConfig, weights: losses.LossWeights, fast: bool, pixels: torch.Tensor
+    config: architecture.ModelConfig, weights: losses.LossWeights, fast: bool, pixels: torch.Tensor
 ) -> Callable[[], None]:
     """Return a function that takes one optimiser step."""
     torch.manual_seed(0)
-    model = models.build(config)
+    model = variants.build(config)
     if fast:
         model = model.to(memory_format=torch.channels_last)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
@@ -61,7 +62,7 @@ def main() -> None:
     }
     for arch in arguments.arch:
         steps = [
-            make_step(models.ModelConfig(arch), losses.PRESETS[arguments.loss], fast, pixels)
+            make_step(architecture.ModelConfig(arch), losses.PRESETS[arguments.loss], fast, pixels)
             for fast in (True, False)
         ]
         times: list[list[float]] = [[], []]

@@ -26,7 +26,8 @@ import numpy as np
 import rasterio
 import rasterio.windows
 
-from sarcodec import safe, simulate
+from sarcodec.container import archive as container_archive
+from sarcodec.simulate import scenes
 
 BLOCK = 2048
 WINDOWS = 2048, 8192
@@ -72,7 +73,7 @@ def unpack(product: Path, folder: Path, rows: int | None, columns: int | None) -
 
 def fill(root: Path) -> dict[str, int]:
     """Write the measurements, in rows of blocks; returns pixels by polarisation."""
-    scene = simulate.scene(BLOCK, BLOCK, seed=1, nodata_border=False)
+    scene = scenes.scene(BLOCK, BLOCK, seed=1, nodata_border=False)
     blocks = dict(zip(scene.polarisations, np.sqrt(scene.sigma0) * 500.0, strict=True))
     (root / "measurement").mkdir(exist_ok=True)
     pixels = {}
@@ -160,7 +161,7 @@ def compare(before: Path, after: Path) -> dict[str, object]:
 
 def shape_of(packed: Path) -> tuple[int, int]:
     """Height and width of a file."""
-    with safe.container.Reader(packed) as reader:
+    with container_archive.container.Reader(packed) as reader:
         return reader.header.shape[1:]
 
 
@@ -191,7 +192,7 @@ def main() -> None:
         result: dict[str, object] = {"product": root.name, "pixels": taken, "polarisations": sorted(pixels)}
         result["compress"] = run("compress", source, packed, options, taken)
         result["decompress"] = run("decompress", packed, restored, options, taken)
-        with safe.container.Reader(packed) as reader:
+        with container_archive.container.Reader(packed) as reader:
             result["bytes"] = reader.sizes()
         result["bits_per_pixel"] = round(8 * packed.stat().st_size / taken, 4)
         result["check"] = compare(root, restored)

@@ -6,21 +6,26 @@ import hashlib
 
 import numpy as np
 
-from sarcodec import codec, container, engines, residual, stored_tiles
+from sarcodec.codec import codec, stored_tiles
+from sarcodec.codec import engine as codec_engine
+from sarcodec.container import archive
+from sarcodec.lapped import engine as lapped_engine
+from sarcodec.nearlossless import engine as nearlossless_engine
+from sarcodec.nearlossless import residual
 
 
-def symbol_hashes(coder: codec.Codec, reader: container.Reader) -> dict[str, str]:
+def symbol_hashes(coder: codec.Codec, reader: archive.Reader) -> dict[str, str]:
     """Hash the symbols of every tile as little-endian int32 in the order of their array."""
     hashes = {}
     for band, row, column, size in stored_tiles.tiles_with_symbols(reader):
-        name = container.tile_name(band, row, column)
-        data, _ = container.split_tile(reader.read(name, 1 << 24), reader.header)
+        name = archive.tile_name(band, row, column)
+        data, _ = archive.split_tile(reader.read(name, 1 << 24), reader.header)
         hashes[name] = hashlib.sha256(_symbols(coder.engine, data, size, reader.header.step).tobytes()).hexdigest()
     return hashes
 
 
-def _symbols(engine: engines.Engine, data: bytes, size: tuple[int, int], step: int) -> np.ndarray:
-    if isinstance(engine, engines.BoundedEngine):
+def _symbols(engine: codec_engine.Engine, data: bytes, size: tuple[int, int], step: int) -> np.ndarray:
+    if isinstance(engine, nearlossless_engine.BoundedEngine):
         return residual.decode(data, np.ones(size, bool)).astype("<i4")
     decoded = engine.coder.decode(data, size, step)
-    return (decoded[0] if isinstance(engine, engines.LappedEngine) else decoded).astype("<i4")
+    return (decoded[0] if isinstance(engine, lapped_engine.LappedEngine) else decoded).astype("<i4")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sarcodec import atomic, errors
+from sarcodec import errors
+from sarcodec.files import atomic
 
 
 @pytest.fixture(params=["unnamed", "named"], autouse=True)

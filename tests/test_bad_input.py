@@ -18,7 +18,10 @@ import pytest
 
 import safe_product
 import tiny
-from sarcodec import arrays, cli, container, errors, scene
+from sarcodec import cli, errors
+from sarcodec.container import archive as container_archive
+from sarcodec.raster import arrays as raster_arrays
+from sarcodec.scene import arrays, files, model_store
 
 Run = Callable[..., tuple[int, str, str]]
 Entries = dict[str, bytes]
@@ -48,7 +51,7 @@ def scenes() -> tuple[bytes, bytes]:
     for seed in (1, 5):
         cube = np.stack([tiny.db((150, 120), seed + band) for band in range(2)])
         cube[:, 40:90, 100:] = np.nan
-        coder = scene.codec.Codec(scene.bounded_engine(0.5))
+        coder = files.codec.Codec(model_store.bounded_engine(0.5))
         made.append(tiny.compress(tiny.Array(cube), "db", 64, 1, coder))
     return made[0], made[1]
 
@@ -80,7 +83,7 @@ def refused(run: Run, folder: Path, data: bytes, message: str) -> None:
         assert (status, out, err.count("\n")) == (2, "", 1), err
         assert err.startswith("error: ") and message in err
     with pytest.raises(errors.FormatError):
-        scene.decompress(data)
+        arrays.decompress(data)
     assert [path.name for path in folder.iterdir()] == ["a.sarc"]
 
 
@@ -119,28 +122,28 @@ def test_packed_again_with_what_does_not_belong(
 def test_harmless_changes_of_the_archive(scenes: tuple[bytes, bytes]) -> None:
     """The order of entries, their compression and dates, a comment: all as before."""
     entries = entries_of(scenes[0])
-    expected = scene.decompress(scenes[0])
+    expected = arrays.decompress(scenes[0])
     names = list(entries)
     mixed = np.random.default_rng(0).permutation(names).tolist()
     for order in (names[::-1], sorted(names), mixed):
         again = packed({name: entries[name] for name in order})
         assert again != scenes[0]
-        np.testing.assert_array_equal(scene.decompress(again), expected)
+        np.testing.assert_array_equal(arrays.decompress(again), expected)
     for again in (
         packed(entries, zipfile.ZIP_DEFLATED),
         packed(entries, comment=b"mine"),
         b"#!/bin/sh\n" + scenes[0],
     ):
-        np.testing.assert_array_equal(scene.decompress(again), expected)
+        np.testing.assert_array_equal(arrays.decompress(again), expected)
 
 
 def reheaded(data: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
     """Change the header of a file; its digest, of the other entries, stays."""
     entries = entries_of(data)
-    inflate = zlib.decompressobj(-15, zdict=container.DICTIONARY)
+    inflate = zlib.decompressobj(-15, zdict=container_archive.DICTIONARY)
     record = json.loads(inflate.decompress(entries["header"]))
     change(record)
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=container.DICTIONARY)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=container_archive.DICTIONARY)
     text = json.dumps(record).encode()
     return packed(entries | {"header": deflate.compress(text) + deflate.flush()})
 
@@ -191,7 +194,7 @@ def test_absurd_sizes_fail_before_memory_is_taken(
     try:
         status, out, err = run("decompress", tmp_path / "a.sarc", tmp_path / "b.tif", "-q")
         with pytest.raises(errors.FormatError, match=r"header|raster|missing"):
-            scene.decompress(data)
+            arrays.decompress(data)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -203,7 +206,7 @@ def test_absurd_sizes_fail_before_memory_is_taken(
 
 def test_more_pixels_than_memory() -> None:
     with pytest.raises(errors.InputError, match=r"data: got a file of 1024×1048576×1048576 pixels.*decompress_file"):
-        arrays.room((1024, 1 << 20, 1 << 20), "float64")
+        raster_arrays.room((1024, 1 << 20, 1 << 20), "float64")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +239,7 @@ def work(tmp_path: Path, scenes: tuple[bytes, bytes], write_tif: Callable[..., P
     write_tif("a.tif", tiny.db((150, 120)), tags={"UNITS": "sigma0 dB"})
     (tmp_path / "a.sarc").write_bytes(scenes[0])
     folder = safe_product.make(tmp_path).rename(tmp_path / "p.SAFE")
-    scene.compress_file(folder, tmp_path / "p.sarc", scene.codec.Codec(scene.bounded_engine(0.5)))
+    files.compress_file(folder, tmp_path / "p.sarc", files.codec.Codec(model_store.bounded_engine(0.5)))
     return tmp_path
 
 

@@ -9,7 +9,10 @@ import pytest
 
 import safe_product
 import tiny
-from sarcodec import batch, codec, errors
+from sarcodec import errors
+from sarcodec.codec import codec
+from sarcodec.scene import batch
+from sarcodec.scene import sources as scene_sources
 from test_cli import call
 
 
@@ -42,11 +45,11 @@ def test_names(work: Path, tmp_path: Path) -> None:
         f"{tmp_path}/S1.v2.SAFE.TIFF": "S1.v2",
         tmp_path / "plain.1": "plain.1",
     }
-    jobs = batch.jobs(list(sources), tmp_path / "out")
+    jobs = scene_sources.jobs(list(sources), tmp_path / "out")
     assert [job.target for job in jobs] == [tmp_path / "out" / f"{name}.sarc" for name in sources.values()]
-    assert jobs[0] == batch.Job(str(work / "harbour.tif"), tmp_path / "out/harbour.sarc", 2 * 100 * 130)
+    assert jobs[0] == scene_sources.Job(str(work / "harbour.tif"), tmp_path / "out/harbour.sarc", 2 * 100 * 130)
     for other in (product / "manifest.safe", f"{product}.zip", f"{product}/"):
-        (job,) = batch.jobs([other], tmp_path)
+        (job,) = scene_sources.jobs([other], tmp_path)
         assert job.target.name == f"{product.stem}.sarc" and job.pixels == jobs[1].pixels > 0
 
 
@@ -72,7 +75,7 @@ def test_refusals(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_step_out_of_range_is_said_once(work: Path, tmp_path: Path) -> None:
-    jobs = batch.jobs([work / "harbour.tif", work / "forest.tif"], tmp_path / "new")
+    jobs = scene_sources.jobs([work / "harbour.tif", work / "forest.tif"], tmp_path / "new")
     wrong = dataclasses.replace(request(work), options=codec.Options(step=9999))
     with pytest.raises(errors.InputError, match="step: got index 9999"):
         next(batch.compress_files(jobs, wrong))
@@ -81,8 +84,8 @@ def test_a_step_out_of_range_is_said_once(work: Path, tmp_path: Path) -> None:
 
 def test_one_that_fails_stops_no_other(work: Path, tmp_path: Path) -> None:
     sources = [work / "cut.tif", work / "harbour.tif", work / "forest.tif"]
-    jobs = batch.jobs(sources, tmp_path / "new")
-    begun: list[batch.Job] = []
+    jobs = scene_sources.jobs(sources, tmp_path / "new")
+    begun: list[scene_sources.Job] = []
     told: list[int] = []
     outcomes = list(batch.compress_files(jobs, request(work), begin=begun.append, advance=told.append))
     assert [outcome.job for outcome in outcomes] == begun == jobs
@@ -100,7 +103,7 @@ def test_an_error_of_another_kind_is_named(work: Path, tmp_path: Path, monkeypat
         raise ZeroDivisionError("by nought")
 
     monkeypatch.setattr(batch, "compress", fail)
-    (outcome,) = batch.compress_files(batch.jobs([work / "harbour.tif"], tmp_path), request(work))
+    (outcome,) = batch.compress_files(scene_sources.jobs([work / "harbour.tif"], tmp_path), request(work))
     assert outcome.error == f"{work / 'harbour.tif'}: ZeroDivisionError: by nought"
 
 

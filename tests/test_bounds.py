@@ -6,7 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from sarcodec import baselines, bounds, errors, metrics
+from sarcodec import baselines, errors
+from sarcodec.evaluation import bounds
+from sarcodec.metrics import error
 
 
 def coloured(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +50,7 @@ def test_klt_with_all_coefficients_is_exact() -> None:
 def test_klt_quality_grows_with_what_is_kept(klt: bounds.Klt) -> None:
     image, _ = coloured((91, 75), 99)
     valid = np.ones(image.shape, bool)
-    psnr = [metrics.psnr(image, klt.approximate(image, kept), valid) for kept in range(0, 64, 3)]
+    psnr = [error.psnr(image, klt.approximate(image, kept), valid) for kept in range(0, 64, 3)]
     assert (np.diff(psnr) > 0).all()
 
 
@@ -257,7 +259,7 @@ def test_no_peer_is_better_than_the_bound(name: str) -> None:
     valid = np.ones(image.shape, bool)
     of_blocks = bounds.block_spectrum(image, valid)
     for n_bytes, restored in baselines.rate_curve(baselines.PEERS[name], image, valid, (1.2, 2.5)):
-        mse = metrics.rmse_db(image, restored, valid) ** 2
+        mse = error.rmse_db(image, restored, valid) ** 2
         rate = 8 * n_bytes / image.size
         assert rate > 0.99 * bounds.gaussian_rate(spectrum, mse)
         assert rate > 0.9 * bounds.gaussian_rate(of_blocks, mse)

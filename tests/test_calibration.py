@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import tiny
-from sarcodec import calibration, errors, patches
+from sarcodec import errors
+from sarcodec.training import calibration, patches
 
 
 @pytest.fixture(scope="module")

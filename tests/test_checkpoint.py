@@ -13,7 +13,11 @@ import safetensors.torch
 import torch
 
 import tiny
-from sarcodec import checkpoint, errors, integrity, lapped_model, model_store, models
+from sarcodec import errors
+from sarcodec.autoencoder import architecture, checkpoint
+from sarcodec.files import integrity, modelfile
+from sarcodec.lapped import model as lapped_model
+from sarcodec.scene import model_store
 
 
 @pytest.fixture
@@ -134,7 +138,7 @@ def test_altered_header(path: Path) -> None:
         except errors.SarcodecError:
             refused += 1
         else:
-            assert found.identity != checkpoint.identify(data)
+            assert found.identity != modelfile.identify(data)
     assert refused > 50
 
 
@@ -158,16 +162,20 @@ def test_unknown_architecture(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [models.ModelConfig(base_channels=16, latent_channels=4), models.ModelConfig(stages=3, base_channels=8)]
+    "config",
+    [
+        architecture.ModelConfig(base_channels=16, latent_channels=4),
+        architecture.ModelConfig(stages=3, base_channels=8),
+    ],
 )
-def test_weights_of_another_architecture(config: models.ModelConfig) -> None:
+def test_weights_of_another_architecture(config: architecture.ModelConfig) -> None:
     with pytest.raises(errors.FormatError, match="weights do not fit its architecture 'plain'"):
         dataclasses.replace(tiny.random_checkpoint(), config=config).build()
 
 
 def test_a_huge_configuration_takes_no_memory() -> None:
     """The weights of this one would take 100 GB; they are missed before they are allocated."""
-    huge = models.ModelConfig(base_channels=1024, stages=6, latent_channels=1024)
+    huge = architecture.ModelConfig(base_channels=1024, stages=6, latent_channels=1024)
     with pytest.raises(errors.FormatError, match="do not fit"):
         dataclasses.replace(tiny.random_checkpoint(), config=huge).build()
 
@@ -220,7 +228,7 @@ def unsealed(data: bytes, name: str, by: float) -> bytes:
     """A model file without a digest, one of its tensors changed."""
     tensors = safetensors.torch.load(data)
     tensors[name] = tensors[name] + by
-    record = json.loads(checkpoint.metadata(data)["sarcodec"])
+    record = json.loads(modelfile.metadata(data)["sarcodec"])
     record.pop("digest", None)
     return safetensors.torch.save(tensors, {"sarcodec": json.dumps(record)})
 

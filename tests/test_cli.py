@@ -12,7 +12,9 @@ import rasterio
 
 import safe_product
 import tiny
-from sarcodec import _version, checkpoint, cli, model_store, scene
+from sarcodec import _version, cli
+from sarcodec.autoencoder import checkpoint
+from sarcodec.scene import files, model_store
 
 Run = Callable[..., tuple[int, str, str]]
 TRAIN = ("--base-channels", "8", "--latent-channels", "4", "--batch-size", "4", "--precision", "float32")
@@ -182,7 +184,9 @@ def test_evaluated_bytes_are_those_of_the_file(work: Path, run: Run, tmp_path: P
         dataset.update_tags(**tags)
         dataset.set_band_description(1, "VV")
     row = json.loads(run("evaluate", work / "run/best.ckpt", tmp_path / "band.tif", "--json")[1])[0]
-    size = scene.compress_file(tmp_path / "band.tif", tmp_path / "a.sarc", scene.open_codec(work / "run/best.ckpt"))
+    size = files.compress_file(
+        tmp_path / "band.tif", tmp_path / "a.sarc", model_store.open_codec(work / "run/best.ckpt")
+    )
     assert row["bytes"] == size.bytes
     assert row["bits_per_pixel"] == pytest.approx(size.bits_per_pixel)
     assert row["ratio"] == pytest.approx(size.ratio)

@@ -16,8 +16,16 @@ import pytest
 
 import safe_product
 import tiny
-from sarcodec import batch, cluster, codec, container, errors, io, scene, simulate, tiling
-from sarcodec.rate_control import Goal
+from sarcodec import errors, tiling
+from sarcodec.codec import codec
+from sarcodec.container import archive
+from sarcodec.plugins import cluster
+from sarcodec.raster import geotiff
+from sarcodec.raster import info as raster_info
+from sarcodec.scene import batch, decision, model_store
+from sarcodec.scene import sources as scene_sources
+from sarcodec.scene.rate_control import Goal
+from sarcodec.simulate import scenes
 from test_cli import call
 
 
@@ -46,9 +54,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_scene(path: Path, size: tuple[int, int], seed: int) -> None:
-    sigma0 = simulate.scene(*size, seed=seed).sigma0
-    info = io.RasterInfo(2, *size, "float32", float("nan"), descriptions=("VV", "VH"))
-    with io.create_raster(path, info) as writer:
+    sigma0 = scenes.scene(*size, seed=seed).sigma0
+    info = raster_info.RasterInfo(2, *size, "float32", float("nan"), descriptions=("VV", "VH"))
+    with geotiff.create_raster(path, info) as writer:
         for band, pixels in enumerate(sigma0):
             writer.write(band, tiling.Window(0, size[0], 0, size[1]), pixels)
 
@@ -59,7 +67,7 @@ def request(work: Path, **changes: object) -> batch.Request:
 
 
 def alone(source: Path, target: Path, asked: batch.Request) -> bytes:
-    batch.compress(batch.Job(str(source), target, 0), asked.open_codec(), asked)
+    batch.compress(scene_sources.Job(str(source), target, 0), asked.open_codec(), asked)
     return target.read_bytes()
 
 
@@ -96,7 +104,7 @@ def test_clipped_pixels_are_counted(
     source = write_tif("bright.tif", pixels, bands=("VV",))
     asked = batch.Request(str(tiny.write_checkpoint(tmp_path)), precision="float32", options=codec.Options(tile=64))
     cluster.compress_file(source, tmp_path / "a.sarc", client, asked)
-    with container.Reader(tmp_path / "a.sarc") as reader:
+    with archive.Reader(tmp_path / "a.sarc") as reader:
         assert reader.header.bands[0].clipped == 0.25
     assert (tmp_path / "a.sarc").read_bytes() == alone(source, tmp_path / "b.sarc", asked)
 
@@ -140,13 +148,13 @@ def test_many_products(client: distributed.Client, work: Path, tmp_path: Path) -
     """One that is cut off does not stop the others; goals are met by each."""
     sources = [work / "cut.tif", work / "harbour.tif", *work.glob("*.zip"), work / "forest.tif"]
     asked, told = request(work, goal=Goal.max_error(1.0)), []
-    jobs = batch.jobs(sources, tmp_path / "archive")
+    jobs = scene_sources.jobs(sources, tmp_path / "archive")
     assert not (tmp_path / "archive").exists()
     outcomes = {o.job: o for o in cluster.compress_files(jobs, client, asked, advance=told.append)}
     assert outcomes.keys() == set(jobs) and sum(told) == sum(job.pixels for job in jobs)
     cut, *good = jobs
     assert outcomes[cut].size is None and "cut.tif" in (outcomes[cut].error or "")
-    here = {o.job.source: o for o in batch.compress_files(batch.jobs(sources, tmp_path / "here"), asked)}
+    here = {o.job.source: o for o in batch.compress_files(scene_sources.jobs(sources, tmp_path / "here"), asked)}
     assert names(tmp_path / "archive") == names(tmp_path / "here") == sorted(job.target.name for job in good)
     for job in good:
         assert outcomes[job].size == here[job.source].size
@@ -157,7 +165,7 @@ def test_stopping_leaves_no_half_files(client: distributed.Client, work: Path, t
     big = tmp_path / "big.tif"
     write_scene(big, (1024, 1024), 3)
     asked = request(work, options=codec.Options(tile=64, effort=4))
-    jobs = batch.jobs([work / "harbour.tif", big], tmp_path / "archive")
+    jobs = scene_sources.jobs([work / "harbour.tif", big], tmp_path / "archive")
     outcomes = cluster.compress_files(jobs, client, asked)
     next(outcomes)
     outcomes.close()  # as on an interruption
@@ -251,8 +259,8 @@ def test_without_distributed(
     work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.delitem(sys.modules, "sarcodec.cluster")
-    monkeypatch.delattr("sarcodec.cluster")
+    monkeypatch.delitem(sys.modules, "sarcodec.plugins.cluster")
+    monkeypatch.delattr("sarcodec.plugins.cluster")
     words = ("compress", work / "harbour.tif", tmp_path / "a.sarc", "--scheduler", "tcp://localhost:8786")
     assert call(*words, "--model", work / "tiny.ckpt") == 2
     out, err = capsys.readouterr()
@@ -262,9 +270,11 @@ def test_without_distributed(
 
 def test_shapes_agree(client: distributed.Client, work: Path) -> None:
     """A worker that sees another raster under the same path says so."""
-    task = cluster._Task(str(work / "harbour.tif"), request(work), scene.load_model(work / "tiny.ckpt").identity)
-    with io.open_raster(work / "harbour.tif") as raster:
-        layout = scene.layout_of(raster, raster.info, None)
+    task = cluster._Task(
+        str(work / "harbour.tif"), request(work), model_store.load_model(work / "tiny.ckpt").identity
+    )
+    with geotiff.open_raster(work / "harbour.tif") as raster:
+        layout = decision.layout_of(raster, raster.info, None)
         plan = request(work).open_codec().plan(raster, layout, codec.Options(tile=64))
     other = dataclasses.replace(layout, record={}, height=261)
     with pytest.raises(errors.InputError, match="sees another raster"):

@@ -9,15 +9,20 @@ import numpy as np
 import pytest
 
 import tiny
-from sarcodec import codec, container, errors, radiometry, scene, stored_tiles
-from sarcodec import io as raster_io
+from sarcodec import errors, radiometry
+from sarcodec.codec import codec, stored_tiles
+from sarcodec.codec import layout as codec_layout
+from sarcodec.container import archive as container_archive
+from sarcodec.container import header
+from sarcodec.raster import info as raster_info
+from sarcodec.scene import arrays, decision
 
 NAN, INF = np.nan, np.inf
 
 
 def round_trip(pixels: np.ndarray, **options: Any) -> np.ndarray:
-    data = scene.compress(pixels, model=tiny.coder(), **options)
-    return scene.decompress(data, model=tiny.coder())
+    data = arrays.compress(pixels, model=tiny.coder(), **options)
+    return arrays.decompress(data, model=tiny.coder())
 
 
 def rmse_db(a: np.ndarray, b: np.ndarray, quantity: str) -> float:
@@ -128,9 +133,9 @@ def test_invalid_pixels_leave_their_neighbours_alone() -> None:
 @pytest.mark.parametrize(("dtype", "value"), [("float32", NAN), ("float32", 0), ("uint16", 0), ("float64", -INF)])
 def test_nothing_valid(dtype: str, value: float) -> None:
     pixels = np.full((2, 70, 80), value, dtype)
-    data = scene.compress(pixels, quantity="intensity", model=tiny.coder())
-    np.testing.assert_array_equal(scene.decompress(data, model=tiny.coder()), pixels)
-    with container.Reader(io.BytesIO(data)) as reader:
+    data = arrays.compress(pixels, quantity="intensity", model=tiny.coder())
+    np.testing.assert_array_equal(arrays.decompress(data, model=tiny.coder()), pixels)
+    with container_archive.Reader(io.BytesIO(data)) as reader:
         assert reader.sizes()["symbols"] == 0
 
 
@@ -138,10 +143,10 @@ def test_tiles_without_a_valid_pixel_cost_no_symbols() -> None:
     cube = tiny.db((128, 192))[None]
     cube[0, 64:, 64:128] = NAN
     data = tiny.compress(tiny.Array(cube), "db", 64)
-    with container.Reader(io.BytesIO(data)) as reader:
+    with container_archive.Reader(io.BytesIO(data)) as reader:
         found = [f"0/{row}.{column}" in reader for row in range(2) for column in range(3)]
     assert found == [True, True, True, True, False, True]
-    restored = scene.decompress(data, model=tiny.coder())
+    restored = arrays.decompress(data, model=tiny.coder())
     np.testing.assert_array_equal(np.isnan(restored), np.isnan(cube))
 
 
@@ -153,15 +158,15 @@ def test_constant_image() -> None:
 def test_values_beyond_the_bounds_are_clipped_and_counted() -> None:
     pixels = tiny.db((64, 64))
     pixels[:16] = 40
-    data = scene.compress(pixels, quantity="db", model=tiny.coder())
-    with container.Reader(io.BytesIO(data)) as reader:
+    data = arrays.compress(pixels, quantity="db", model=tiny.coder())
+    with container_archive.Reader(io.BytesIO(data)) as reader:
         assert reader.header.bands[0].clipped == 0.25
-    assert scene.decompress(data, model=tiny.coder()).max() <= tiny.BOUNDS.vmax
+    assert arrays.decompress(data, model=tiny.coder()).max() <= tiny.BOUNDS.vmax
 
 
 def test_bytes_are_deterministic() -> None:
     pixels = tiny.db((100, 90))
-    assert scene.compress(pixels, model=tiny.coder()) == scene.compress(pixels.copy(), model=tiny.coder())
+    assert arrays.compress(pixels, model=tiny.coder()) == arrays.compress(pixels.copy(), model=tiny.coder())
 
 
 @pytest.mark.parametrize("shape", [(200, 230), (64, 129)], ids=str)
@@ -172,7 +177,7 @@ def test_tiles_are_seamless(shape: tuple[int, int]) -> None:
     small, big = map(tiny.symbols, files)
     assert np.abs(big).max() > 2
     np.testing.assert_array_equal(small, big)
-    decoded = [scene.decompress(data, model=tiny.coder()) for data in files]
+    decoded = [arrays.decompress(data, model=tiny.coder()) for data in files]
     np.testing.assert_allclose(*decoded, atol=1e-3)
 
 
@@ -181,7 +186,7 @@ def test_tiles_down_to_the_stride() -> None:
     data = tiny.compress(tiny.Array(cube), "db", 16)
     whole = tiny.compress(tiny.Array(cube), "db", 256)
     np.testing.assert_array_equal(tiny.symbols(data), tiny.symbols(whole))
-    decoded = [scene.decompress(d, model=tiny.coder()) for d in (data, whole)]
+    decoded = [arrays.decompress(d, model=tiny.coder()) for d in (data, whole)]
     np.testing.assert_allclose(*decoded, atol=1e-3)
 
 
@@ -190,17 +195,17 @@ def test_coarser_steps_are_smaller_and_worse() -> None:
     files = [tiny.compress(tiny.Array(cube), "db", 256, step) for step in (1, 2, 4, 8)]
     sizes = []
     for data in files:
-        with container.Reader(io.BytesIO(data)) as reader:
+        with container_archive.Reader(io.BytesIO(data)) as reader:
             sizes.append(reader.sizes()["symbols"])
     assert sizes == sorted(sizes, reverse=True) and sizes[0] > 2 * sizes[3]
-    worse = [rmse_db(cube, scene.decompress(data, model=tiny.coder()), "db") for data in files]
+    worse = [rmse_db(cube, arrays.decompress(data, model=tiny.coder()), "db") for data in files]
     assert worse[0] < worse[1] < worse[3]
 
 
 @pytest.mark.parametrize("step", [3, 0, -1])
 def test_step_that_is_not_calibrated(step: int) -> None:
     with pytest.raises(errors.InputError, match=rf"step: got multiplier {step}.*\[1, 2, 4, 8\]"):
-        scene.compress(tiny.db((16, 16)), model=tiny.coder(), step=step)
+        arrays.compress(tiny.db((16, 16)), model=tiny.coder(), step=step)
 
 
 @pytest.mark.parametrize("tile", [0, 8, 100, 8192])
@@ -216,35 +221,35 @@ def test_bad_tile(tile: int) -> None:
 )
 def test_unusable_arrays(pixels: np.ndarray) -> None:
     with pytest.raises(errors.InputError, match="pixels: got"):
-        scene.compress(pixels, model=tiny.coder())
+        arrays.compress(pixels, model=tiny.coder())
 
 
 def test_ambiguous_quantity() -> None:
     both = np.random.default_rng(0).uniform(0.5, 40, (64, 64)).astype(np.float32)
     with pytest.raises(errors.AmbiguousQuantity, match="pass quantity"):
-        scene.compress(both, model=tiny.coder())
+        arrays.compress(both, model=tiny.coder())
     assert round_trip(both, quantity="intensity").shape == both.shape
     with pytest.raises(errors.InputError, match=r"'power'.*intensity, dn, db"):
-        scene.compress(both, quantity="power", model=tiny.coder())
+        arrays.compress(both, quantity="power", model=tiny.coder())
 
 
 def test_wrong_model() -> None:
-    data = scene.compress(tiny.db((32, 32)), model=tiny.coder())
+    data = arrays.compress(tiny.db((32, 32)), model=tiny.coder())
     with pytest.raises(errors.ModelMissing, match=rf"{tiny.coder().engine.identity}.*{'0' * 16}.*--model"):
-        scene.decompress(data, model=tiny.other_coder())
+        arrays.decompress(data, model=tiny.other_coder())
     with pytest.raises(errors.ModelMissing, match=tiny.coder().engine.identity):
-        scene.decompress(data)
+        arrays.decompress(data)
 
 
 def rebuild(data: bytes, change: Any) -> bytes:
     """Build the file again, digest and checksums right, with ``change(name, bytes)`` for every entry."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as archive, container.Writer(buffer) as writer:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, container_archive.Writer(buffer) as writer:
         for name in archive.namelist():
-            changed = None if name == container.HEADER else change(name, archive.read(name))
+            changed = None if name == container_archive.HEADER else change(name, archive.read(name))
             if changed is not None:
                 writer.add(name, changed)
-        with container.Reader(io.BytesIO(data)) as reader:
+        with container_archive.Reader(io.BytesIO(data)) as reader:
             writer.finish(reader.header)
     return buffer.getvalue()
 
@@ -265,9 +270,9 @@ def test_entries_that_are_whole_but_wrong(change: Any) -> None:
     cube = tiny.db((100, 100))[None]
     cube[0, 5, 5] = NAN
     data = tiny.compress(tiny.Array(cube), "db", 64)
-    scene.decompress(rebuild(data, lambda name, entry: entry), model=tiny.coder())
+    arrays.decompress(rebuild(data, lambda name, entry: entry), model=tiny.coder())
     with pytest.raises(errors.FormatError):
-        scene.decompress(rebuild(data, change), model=tiny.coder())
+        arrays.decompress(rebuild(data, change), model=tiny.coder())
 
 
 def test_flipped_bytes_never_pass() -> None:
@@ -275,13 +280,13 @@ def test_flipped_bytes_never_pass() -> None:
     cube = tiny.db((70, 70))[None]
     cube[0, :3] = NAN
     data = tiny.compress(tiny.Array(cube), "db", 64)
-    expected = scene.decompress(data, model=tiny.coder())
+    expected = arrays.decompress(data, model=tiny.coder())
     refused = 0
     for place in range(0, len(data), 17):
         damaged = bytearray(data)
         damaged[place] ^= 0x10
         try:
-            restored = scene.decompress(bytes(damaged), model=tiny.coder())
+            restored = arrays.decompress(bytes(damaged), model=tiny.coder())
         except errors.FormatError:
             refused += 1
         else:
@@ -309,13 +314,13 @@ def test_header_that_does_not_fit(key: str, value: Any) -> None:
     with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(buffer, "w") as target:
         for name in archive.namelist():
             entry = archive.read(name)
-            if name == container.HEADER:
+            if name == container_archive.HEADER:
                 record = json.loads(entry)
                 record[key] = [*record["model"][:3], value] if key == "model" else value
                 entry = json.dumps(record).encode()
             target.writestr(name, entry)
     with pytest.raises(errors.FormatError):
-        scene.decompress(buffer.getvalue(), model=tiny.coder())
+        arrays.decompress(buffer.getvalue(), model=tiny.coder())
 
 
 def test_windows_are_bounded_and_cover_everything() -> None:
@@ -330,14 +335,14 @@ def test_windows_are_bounded_and_cover_everything() -> None:
     assert read.min() >= 1
     assert len(source.windows) == 2 * 4 * 3  # a window a tile and band, none twice
     sink = tiny.Array(np.zeros_like(source.cube))
-    with container.Reader(io.BytesIO(data)) as reader:
+    with container_archive.Reader(io.BytesIO(data)) as reader:
         tiny.coder().decompress(reader, sink)
     written = np.zeros(source.cube.shape, int)
     for band, window in sink.windows:
         assert window.shape[0] <= 64 + 16
         written[band][window.slices] += 1
     assert (written == 1).all()
-    np.testing.assert_array_equal(sink.cube, scene.decompress(data, model=tiny.coder()))
+    np.testing.assert_array_equal(sink.cube, arrays.decompress(data, model=tiny.coder()))
 
 
 def test_latent_shape() -> None:
@@ -346,7 +351,7 @@ def test_latent_shape() -> None:
 
 
 def test_rasters_beyond_the_format_are_refused_before_any_work() -> None:
-    layout = codec.Layout(1, 1, container.MAX_SIDE + 1, "float32", None, radiometry.Quantity.DB, ("VV",), {})
+    layout = codec_layout.Layout(1, 1, header.MAX_SIDE + 1, "float32", None, radiometry.Quantity.DB, ("VV",), {})
     with pytest.raises(errors.InputError, match="more than a file holds"):
         tiny.coder().compress(None, layout, None, codec.Options())
 
@@ -354,16 +359,16 @@ def test_rasters_beyond_the_format_are_refused_before_any_work() -> None:
 def test_panels_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wide image is restored in columns of tiles: the same pixels, all of them once."""
     source = tiny.Array(tiny.db((150, 400), 4)[None])
-    info = raster_io.RasterInfo(1, 150, 400, "float32", None)
+    info = raster_info.RasterInfo(1, 150, 400, "float32", None)
     coder, buffer = tiny.lapped_codec(), io.BytesIO()
-    with container.Writer(buffer) as writer:
-        layout = scene.layout_of(source, info, radiometry.Quantity.DB)
+    with container_archive.Writer(buffer) as writer:
+        layout = decision.layout_of(source, info, radiometry.Quantity.DB)
         coder.compress(source, layout, writer, codec.Options(step=1700, tile=64))
     restored = []
     for panel in (codec.PANEL, 128):
         monkeypatch.setattr(codec, "PANEL", panel)
         sink = tiny.Array(np.zeros_like(source.cube))
-        with container.Reader(buffer) as reader:
+        with container_archive.Reader(buffer) as reader:
             coder.decompress(reader, sink)
         restored.append(sink)
     np.testing.assert_allclose(restored[1].cube, restored[0].cube, atol=1e-3)

@@ -10,7 +10,10 @@ import rasterio
 
 import safe_product
 import tiny
-from sarcodec import chips, errors, evaluation, prepare, scene
+from sarcodec import errors
+from sarcodec.evaluation import chips, roundtrip
+from sarcodec.raster import find
+from sarcodec.scene import files
 from test_cli import call
 
 Write = Callable[..., Path]
@@ -22,9 +25,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     (folder / "tiny.ckpt").write_bytes(tiny.lapped_bytes())
     assert call("simulate", folder / "scene.tif", "--size", 100, 130) == 0
-    scene.compress_file(folder / "scene.tif", folder / "coded.sarc", max_error=1)
-    scene.decompress_file(folder / "coded.sarc", folder / "back.tif")
-    scene.compress_file(folder / "coded.sarc", folder / "again.sarc", tiny.lapped_codec())
+    files.compress_file(folder / "scene.tif", folder / "coded.sarc", max_error=1)
+    files.decompress_file(folder / "coded.sarc", folder / "back.tif")
+    files.compress_file(folder / "coded.sarc", folder / "again.sarc", tiny.lapped_codec())
     return folder
 
 
@@ -45,17 +48,17 @@ def test_files_are_named_and_not_taken_of_folders(work: Path, tmp_path: Path) ->
     """So that an image and its file in one folder are no two images."""
     (tmp_path / "scene.tif").write_bytes((work / "scene.tif").read_bytes())
     (tmp_path / "scene.sarc").write_bytes((work / "coded.sarc").read_bytes())
-    assert [path.name for path in prepare.find_images([tmp_path], coded=True)] == ["scene.tif"]
+    assert [path.name for path in find.find_images([tmp_path], coded=True)] == ["scene.tif"]
     (tmp_path / "scene.tif").unlink()
     with pytest.raises(errors.InputError, match=r"no GeoTIFF in .*; \.sarc files are named one by one"):
-        list(evaluation.evaluate(work / "tiny.ckpt", [tmp_path]))
+        list(roundtrip.evaluate(work / "tiny.ckpt", [tmp_path]))
 
 
 def test_a_file_of_a_model_that_is_not_shipped(work: Path, tmp_path: Path) -> None:
     with pytest.raises(errors.ModelMissing, match=r"again\.sarc: as a source .* restore it first"):
-        list(evaluation.evaluate(work / "tiny.ckpt", [work / "again.sarc"]))
+        list(roundtrip.evaluate(work / "tiny.ckpt", [work / "again.sarc"]))
     with pytest.raises(errors.ModelMissing, match="as a source"):
-        scene.compress_file(work / "again.sarc", tmp_path / "new.sarc", tiny.lapped_codec())
+        files.compress_file(work / "again.sarc", tmp_path / "new.sarc", tiny.lapped_codec())
 
 
 def test_training_refuses_them(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,12 +83,12 @@ def test_verify_against_a_file(work: Path, capsys: pytest.CaptureFixture[str]) -
 def test_verify_of_a_product_against_a_file(tmp_path: Path) -> None:
     """The product's other files are compared, too."""
     product = safe_product.make(tmp_path)
-    scene.compress_file(product, tmp_path / "first.sarc", max_error=1)
-    scene.compress_file(tmp_path / "first.sarc", tmp_path / "second.sarc", "lapped64")
+    files.compress_file(product, tmp_path / "first.sarc", max_error=1)
+    files.compress_file(tmp_path / "first.sarc", tmp_path / "second.sarc", "lapped64")
     words = ("verify", tmp_path / "second.sarc", "--against", tmp_path / "first.sarc")
     assert call(*words) == 0
     (product / "support/s1-level-1-product.xsd").write_text("changed")
-    scene.compress_file(product, tmp_path / "first.sarc", max_error=1, overwrite=True)
+    files.compress_file(product, tmp_path / "first.sarc", max_error=1, overwrite=True)
     assert call(*words) == 1
 
 
@@ -105,7 +108,7 @@ def test_report_of_fill_values_that_nobody_declared(write_tif: Write, tmp_path: 
     pixels = tiny.simulated_db((96, 128))
     pixels[20:40] = -9999
     source = write_tif("fill.tif", pixels, tags={"UNITS": "sigma0 dB"}, crs="EPSG:32632")
-    scene.compress_file(source, tmp_path / "fill.sarc", nodata=-9999, max_error=1)
+    files.compress_file(source, tmp_path / "fill.sarc", nodata=-9999, max_error=1)
     (figures,) = report.write_report(source, tmp_path / "fill.sarc", tmp_path / "fill.html").values()
     assert figures.valid_pixels == 76 * 128 and figures.rmse_db < 1
 
@@ -124,6 +127,6 @@ def test_evaluate_of_packed_bands(tmp_path: Path) -> None:
     (tmp_path / "tiny.ckpt").write_bytes(tiny.lapped_bytes())
     for chip, source in zip(chips.read([tmp_path / "packed.tif"]), db, strict=True):
         assert (chip.valid[:10] == 0).all() and np.abs(chip.db[chip.valid] - source[chip.valid]).max() < 0.01
-    rows = list(evaluation.evaluate(tmp_path / "tiny.ckpt", [tmp_path / "packed.tif"]))
+    rows = list(roundtrip.evaluate(tmp_path / "tiny.ckpt", [tmp_path / "packed.tif"]))
     assert [row.band for row in rows] == ["1", "2"]
     assert all(row.metrics.rmse_db < 2 for row in rows)

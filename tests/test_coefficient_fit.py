@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 import tiny
-from sarcodec import coefficient_fit, coefficients, contexts, entropy, lapped, trellis
-from sarcodec.coefficients import CENTROIDS, TABLES
-from sarcodec.lapped import BLOCK
+from sarcodec.entropy import tables, trellis
+from sarcodec.lapped import coefficients, neighbourhood, scale, transform
+from sarcodec.lapped.coefficients import CENTROIDS, TABLES
+from sarcodec.lapped.transform import BLOCK
+from sarcodec.training import coefficient_fit
 
 
 def held_out() -> np.ndarray:
@@ -25,7 +27,7 @@ def estimated_bits(coder: coefficients.CoefficientCoder, symbols: np.ndarray, st
     for value, table in zip((symbols[coded].ravel() >> shift).tolist(), index.tolist(), strict=True):
         frequencies, low = coder.tables[table].frequencies, coder.tables[table].minimum
         escaped = not low <= value <= -low
-        found += entropy.PRECISION - np.log2(frequencies[-1 if escaped else value - low]) + 32 * escaped
+        found += tables.PRECISION - np.log2(frequencies[-1 if escaped else value - low]) + 32 * escaped
     return found
 
 
@@ -44,7 +46,7 @@ def test_beats_a_coder_that_knows_the_spread_alone(step: int) -> None:
     results = []
     for coder in (fitted, coefficient_fit.blank(fitted.network.spread)):
         symbols = coder.quantise(tile, step, coefficient_fit.RATE_WEIGHT)
-        error = tile / contexts.step_db(step) - coder.multiples(symbols, step)
+        error = tile / scale.step_db(step) - coder.multiples(symbols, step)
         results.append((len(coder.encode(symbols, step)), float(np.sum(error**2))))
     (size, error), (blank_size, blank_error) = results
     assert size < 0.995 * blank_size
@@ -91,7 +93,7 @@ def test_samples_are_as_coded() -> None:
     coder, tile = tiny.lapped().coder, coefficient_fit.tiles_of(tiny.simulated_db((64, 128), 3))
     samples = coefficient_fit.collect(coder, [tile], np.random.default_rng(0), draws=2, passes=1)
     count = 2 * tile.size
-    assert samples.inputs.shape == (count, contexts.FEATURES)
+    assert samples.inputs.shape == (count, neighbourhood.FEATURES)
     assert samples.symbols.shape == samples.quantisers.shape == samples.scaled.shape == (count,)
     restored = trellis.dequantise(samples.symbols, samples.quantisers)
     assert np.abs(restored - samples.scaled).mean() < 1.0
@@ -102,4 +104,4 @@ def test_tiles_of() -> None:
     db = tiny.simulated_db((70, 64), 4)
     tile = coefficient_fit.tiles_of(db)
     assert tile.shape == (BLOCK, BLOCK, 2, 1)
-    np.testing.assert_allclose(lapped.synthesise(tile)[:70] + np.median(db), db, atol=1e-3)
+    np.testing.assert_allclose(transform.synthesise(tile)[:70] + np.median(db), db, atol=1e-3)

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 
 import tiny
-from sarcodec import coefficient_fit, coefficients, contexts, errors, lapped, trellis
-from sarcodec.coefficients import CENTROIDS, HIGHEST, LOWEST, TABLES
-from sarcodec.lapped import BLOCK
+from sarcodec import errors
+from sarcodec.entropy import trellis
+from sarcodec.lapped import coefficients, neighbourhood, transform
+from sarcodec.lapped import scale as lapped_scale
+from sarcodec.lapped.coefficients import CENTROIDS, HIGHEST, LOWEST, TABLES
+from sarcodec.lapped.transform import BLOCK
+from sarcodec.training import coefficient_fit
 
 STEP = 1500
 
@@ -73,7 +77,7 @@ def test_levels_beyond_the_tables_shift() -> None:
     levels = blank().network.prior(0, 1).astype(np.uint8)
     shift, index = coefficients.table_index(levels)
     assert shift[0] > 5
-    assert HIGHEST - contexts.OCTAVE < index[0] + LOWEST <= HIGHEST
+    assert HIGHEST - neighbourhood.OCTAVE < index[0] + LOWEST <= HIGHEST
     symbols = random_symbols((2, 2), 1 << 14, 1)
     assert len(blank().encode(symbols, 1)) < 4 * 2 + 16
 
@@ -200,7 +204,7 @@ def test_quantise(step: int) -> None:
         assert symbols.shape == tile.shape
         assert symbols.dtype == np.int32
         sizes.append(len(coder.encode(symbols, step)))
-        error = tile / contexts.step_db(step) - coder.multiples(symbols, step)
+        error = tile / lapped_scale.step_db(step) - coder.multiples(symbols, step)
         squared_errors.append(np.mean(error**2))
     assert sizes[0] > sizes[1] > sizes[2]
     assert squared_errors[0] < squared_errors[1] < squared_errors[2]
@@ -213,10 +217,10 @@ def test_search_pays() -> None:
     coder, step = tiny.lapped().coder, 1500
 
     def cost(symbols: np.ndarray) -> float:
-        error = tile / contexts.step_db(step) - coder.multiples(symbols, step)
+        error = tile / lapped_scale.step_db(step) - coder.multiples(symbols, step)
         return float(np.sum(error**2) + 0.35 * 8 * len(coder.encode(symbols, step)))
 
-    guess = trellis.first_guess(tile / np.float32(contexts.step_db(step)))
+    guess = trellis.first_guess(tile / np.float32(lapped_scale.step_db(step)))
     assert cost(coder.quantise(tile, step, 0.35)) < 0.97 * cost(guess)
 
 
@@ -336,7 +340,7 @@ class PlainDecoder:
 @pytest.mark.parametrize(("step", "size"), [(1500, (2, 2)), (1, (1, 2)), (900, (1, 1))])
 def test_a_decoder_written_from_the_format_page_agrees(step: int, size: tuple[int, int]) -> None:
     shape = (size[0] * BLOCK, size[1] * BLOCK)
-    tile = lapped.analyse(tiny.simulated_db(shape, 9) + 12)
+    tile = transform.analyse(tiny.simulated_db(shape, 9) + 12)
     coder = tiny.lapped().coder
     symbols = coder.quantise(tile, step, 0.35, passes=1)
     symbols[np.add(*np.indices((BLOCK, BLOCK))) > 9] = 0

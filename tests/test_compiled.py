@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 
-from sarcodec import compiled
+from sarcodec.runtime import compiled
 
 
 def total(values: np.ndarray) -> float:

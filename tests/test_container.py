@@ -11,8 +11,11 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from sarcodec import container, errors, masks
-from sarcodec.container import Band, Header
+from sarcodec import errors
+from sarcodec.container import archive as container_archive
+from sarcodec.container import header as container_header
+from sarcodec.container import masks
+from sarcodec.container.header import Band, Header
 
 HEADER = Header(
     raster={"count": 2, "height": 70, "width": 40, "dtype": "float32", "tags": {"PLACE": "Žilina"}},
@@ -29,14 +32,14 @@ HEADER = Header(
 )
 RNG = np.random.default_rng(8)
 ENTRIES = {
-    container.tile_name(band, row, 0): RNG.bytes(40 + 8 * band + row) for band in range(2) for row in range(2)
-} | {container.mask_name(0, 0, 0): masks.pack_mask((RNG.random((64, 40)) < 0.02).astype(np.uint8))}
+    container_archive.tile_name(band, row, 0): RNG.bytes(40 + 8 * band + row) for band in range(2) for row in range(2)
+} | {container_archive.mask_name(0, 0, 0): masks.pack_mask((RNG.random((64, 40)) < 0.02).astype(np.uint8))}
 LIMIT = 4096
 
 
 def made(header: Header = HEADER) -> bytes:
     buffer = io.BytesIO()
-    with container.Writer(buffer) as writer:
+    with container_archive.Writer(buffer) as writer:
         for name, data in ENTRIES.items():
             writer.add(name, data, deflate=name.endswith("m"))
         writer.finish(header)
@@ -47,7 +50,7 @@ FILE = made()
 
 
 def content(data: bytes) -> tuple[Header, dict[str, bytes]]:
-    with container.Reader(io.BytesIO(data)) as reader:
+    with container_archive.Reader(io.BytesIO(data)) as reader:
         return reader.header, {name: reader.read(name, LIMIT) for name in ENTRIES if name in reader}
 
 
@@ -68,7 +71,7 @@ def with_record(**changes: object) -> bytes:
     def change(entries: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
         record = json.loads(entries[-1][1]) | changes
         record = {key: value for key, value in record.items() if value is not None}
-        return [*entries[:-1], (container.HEADER, json.dumps(record).encode())]
+        return [*entries[:-1], (container_archive.HEADER, json.dumps(record).encode())]
 
     return rebuilt(change)
 
@@ -82,19 +85,19 @@ def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "a.sarc"
     path.write_bytes(FILE)
     for source in (path, str(path), io.BytesIO(FILE)):
-        with container.Reader(source) as reader:
+        with container_archive.Reader(source) as reader:
             assert reader.header == HEADER
             assert reader.header.shape == (2, 70, 40)
             for name, data in ENTRIES.items():
                 assert name in reader
                 assert reader.read(name, len(data)) == data
-            assert container.tile_name(1, 9, 9) not in reader
+            assert container_archive.tile_name(1, 9, 9) not in reader
             with pytest.raises(errors.FormatError, match=r"entry 1/9\.9 is missing"):
                 reader.read("1/9.9", LIMIT)
 
 
 def test_writing_to_a_path_gives_the_same_bytes(tmp_path: Path) -> None:
-    with container.Writer(tmp_path / "a.sarc") as writer:
+    with container_archive.Writer(tmp_path / "a.sarc") as writer:
         for name, data in ENTRIES.items():
             writer.add(name, data, deflate=name.endswith("m"))
         writer.finish(HEADER)
@@ -117,7 +120,7 @@ def test_it_is_an_ordinary_zip() -> None:
 
 
 def test_sizes_sum_to_the_file() -> None:
-    with container.Reader(io.BytesIO(FILE)) as reader:
+    with container_archive.Reader(io.BytesIO(FILE)) as reader:
         sizes = reader.sizes()
         assert reader.read("0/0.0", LIMIT) == ENTRIES["0/0.0"]
     assert sizes["total"] == len(FILE) == sum(sizes[k] for k in ("symbols", "masks", "header", "structure"))
@@ -156,21 +159,21 @@ def test_foreign_files_are_refused(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "foreign.sarc"
     path.write_bytes(data)
     with pytest.raises(errors.FormatError, match=r"foreign\.sarc"):
-        container.Reader(path)
+        container_archive.Reader(path)
 
 
 def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(errors.FormatError, match="no such file"):
-        container.Reader(tmp_path / "none.sarc")
+        container_archive.Reader(tmp_path / "none.sarc")
     with pytest.raises(errors.FormatError):
-        container.Reader(tmp_path)
+        container_archive.Reader(tmp_path)
 
 
 @pytest.mark.parametrize(
     "text", [b"", b"{", b"[1]", b"null", b'"sarcodec"', b"\xff\xfe", b"[" * 200_000, b'{"format": "other"}', b"{}"]
 )
 def test_a_zip_with_another_header_is_refused(text: bytes) -> None:
-    refused(rebuilt(lambda entries: [*entries[:-1], (container.HEADER, text)]), "header")
+    refused(rebuilt(lambda entries: [*entries[:-1], (container_archive.HEADER, text)]), "header")
 
 
 def test_a_zip_without_header_is_refused() -> None:
@@ -204,7 +207,7 @@ def test_rebuilding_unchanged_is_accepted() -> None:
 )
 def test_other_entries_than_it_was_written_with_are_refused_at_open(change) -> None:
     with pytest.raises(errors.FormatError, match="its entries are not those it was written with"):
-        container.Reader(io.BytesIO(rebuilt(change)))
+        container_archive.Reader(io.BytesIO(rebuilt(change)))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -226,18 +229,18 @@ ONE = [-30, 5, 0]
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"raster": RASTER | {"height": container.MAX_SIDE + 1}}, "height"),
+        ({"raster": RASTER | {"height": container_header.MAX_SIDE + 1}}, "height"),
         ({"raster": RASTER | {"height": 0}}, "height"),
         ({"raster": RASTER | {"width": 10**12}}, "width"),
         ({"raster": RASTER | {"width": -5}}, "width"),
-        ({"raster": RASTER | {"count": container.MAX_BANDS + 1}, "bands": [ONE] * 1025}, "bands"),
+        ({"raster": RASTER | {"count": container_header.MAX_BANDS + 1}, "bands": [ONE] * 1025}, "bands"),
         ({"raster": RASTER | {"count": 0}, "bands": []}, "bands"),
         ({"raster": RASTER | {"count": 3}}, "bands"),
         ({"model": [*MODEL, 128, 3]}, "stride"),
         ({"model": [*MODEL, 0, 3]}, "stride"),
-        ({"model": [*MODEL, 16, container.MAX_CHANNELS + 1]}, "channels"),
+        ({"model": [*MODEL, 16, container_header.MAX_CHANNELS + 1]}, "channels"),
         ({"model": [*MODEL, 16, 0]}, "channels"),
-        ({"tile": 2 * container.MAX_TILE}, "tile"),
+        ({"tile": 2 * container_header.MAX_TILE}, "tile"),
         ({"tile": 0}, "tile"),
         ({"tile": 65}, "tile 65 for stride 16"),
         ({"step": 0}, "step"),
@@ -276,9 +279,9 @@ BOMB = bytes(50_000_000)
 
 def bomb(name: str) -> bytes:
     buffer = io.BytesIO()
-    with container.Writer(buffer) as writer:
+    with container_archive.Writer(buffer) as writer:
         writer.add(name, BOMB, deflate=True)
-        if name != container.HEADER:
+        if name != container_archive.HEADER:
             writer.finish(HEADER)
     return buffer.getvalue()
 
@@ -286,18 +289,18 @@ def bomb(name: str) -> bytes:
 def test_a_bomb_is_refused_before_memory_is_taken() -> None:
     data = bomb("0/0.0")
     assert len(data) < 100_000
-    with container.Reader(io.BytesIO(data)) as reader:
+    with container_archive.Reader(io.BytesIO(data)) as reader:
 
         def read() -> None:
             with pytest.raises(errors.FormatError, match="has 50000000 bytes, more than 4096"):
                 reader.read("0/0.0", LIMIT)
 
         assert peak_of(read) < 1_000_000
-    assert peak_of(lambda: refused(bomb(container.HEADER), "more than")) < 3_000_000
+    assert peak_of(lambda: refused(bomb(container_archive.HEADER), "more than")) < 3_000_000
 
 
 def test_a_bomb_that_lies_about_its_size_is_bounded_too() -> None:
-    data = bomb(container.HEADER)
+    data = bomb(container_archive.HEADER)
     assert data.count((50_000_000).to_bytes(4, "little")) == 2
     liar = data.replace((50_000_000).to_bytes(4, "little"), (100).to_bytes(4, "little"))
     assert peak_of(lambda: refused(liar, "damaged")) < 3_000_000

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sarcodec import coefficient_fit, contexts, errors
-from sarcodec.contexts import DIAGONALS, FEATURES, LEVELS, SCALE
-from sarcodec.lapped import BLOCK
+from sarcodec import errors
+from sarcodec.lapped import neighbourhood, scale
+from sarcodec.lapped.neighbourhood import DIAGONALS, FEATURES, LEVELS, SCALE
+from sarcodec.lapped.transform import BLOCK
+from sarcodec.training import coefficient_fit
 
 FIRST = [(1, 0), (0, 1)]
 SECOND = [(1, 1), (2, 0), (0, 2)]
@@ -25,7 +27,7 @@ def exact_level(value: int) -> int:
     return min(255, 8 * exponent + steps)
 
 
-def random_network(seed: int = 0, most: int = 40) -> contexts.ScaleNetwork:
+def random_network(seed: int = 0, most: int = 40) -> neighbourhood.ScaleNetwork:
     rng = np.random.default_rng(seed)
     widths = [FEATURES, 24, 24, 1]
     weights = tuple(rng.integers(-most, most + 1, (b, a)).astype(np.int32) for a, b in itertools.pairwise(widths))
@@ -33,19 +35,19 @@ def random_network(seed: int = 0, most: int = 40) -> contexts.ScaleNetwork:
     biases = tuple(
         (128 * (SCALE - w.sum(axis=1)) + rng.integers(-999, 999, len(w))).astype(np.int32) for w in weights
     )
-    return contexts.ScaleNetwork(weights, biases, rng.integers(-(2**15), 2**15, (BLOCK, BLOCK)).astype(np.int32))
+    return neighbourhood.ScaleNetwork(weights, biases, rng.integers(-(2**15), 2**15, (BLOCK, BLOCK)).astype(np.int32))
 
 
 def test_steps() -> None:
-    assert contexts.step_db(1792) == 2.0
-    assert contexts.step_db(1792 + 256) == 4.0
-    assert contexts.step_db(0) == 1 / 64
+    assert scale.step_db(1792) == 2.0
+    assert scale.step_db(1792 + 256) == 4.0
+    assert scale.step_db(0) == 1 / 64
 
 
 def test_diagonals_visit_every_place_once() -> None:
     visited = np.zeros((BLOCK, BLOCK), int)
     for number in range(DIAGONALS):
-        place = contexts.diagonal(number)
+        place = neighbourhood.diagonal(number)
         assert (place.rows + place.columns == number).all()
         assert (np.diff(place.rows) == 1).all()
         visited[place.rows, place.columns] += 1
@@ -56,7 +58,7 @@ def test_levels_are_exact() -> None:
     rng = np.random.default_rng(0)
     powers = [2**e + d for e in range(3, 24) for d in (-5, -4, -3, -2)]
     values = np.unique(np.concatenate([np.arange(5000), powers, rng.integers(0, 2**24 - 3, 5000)]))
-    found = contexts.levels(values.astype(np.float32))
+    found = neighbourhood.levels(values.astype(np.float32))
     assert found.tolist() == [exact_level(int(value)) for value in values]
     assert np.abs(found - 8 * np.log2(values + 3.0)).max() < 0.56
     assert (np.diff(found.astype(int)) >= 0).all()
@@ -65,7 +67,7 @@ def test_levels_are_exact() -> None:
 def slow_features(magnitude: np.ndarray, number: int) -> np.ndarray:
     """The first five inputs of a diagonal for magnitudes (BLOCK, BLOCK, h, w), as docs/format.md says."""
     height, width = magnitude.shape[2:]
-    place = contexts.diagonal(number)
+    place = neighbourhood.diagonal(number)
     found = np.zeros((5, place.rows.size, height, width), int)
     for n, (u, v) in enumerate(zip(place.rows.tolist(), place.columns.tolist(), strict=True)):
         sums, counts = [], []
@@ -93,9 +95,9 @@ def test_features(shape: tuple[int, int], largest: int) -> None:
     symbols = rng.integers(-largest, largest + 1, (BLOCK, BLOCK, *shape)).astype(np.int32)
     magnitude = np.minimum(np.abs(symbols), 1 << 14)
     checked = {0, 1, 2, 3, 4, 17, 63, 64, 65, 124, 126}
-    known = contexts.Neighbourhood(*shape)
+    known = neighbourhood.Neighbourhood(*shape)
     for number in range(DIAGONALS):
-        place = contexts.diagonal(number)
+        place = neighbourhood.diagonal(number)
         prior = (place.rows * 3 + 1).astype(np.int32)
         if number in checked:
             inputs = known.features(number, prior)
@@ -108,7 +110,7 @@ def test_features(shape: tuple[int, int], largest: int) -> None:
         known.learn(number, symbols[place.rows, place.columns])
 
 
-def integer_level(network: contexts.ScaleNetwork, inputs: np.ndarray) -> np.ndarray:
+def integer_level(network: neighbourhood.ScaleNetwork, inputs: np.ndarray) -> np.ndarray:
     values = inputs.astype(np.int64)
     for weight, bias in zip(network.weights, network.biases, strict=True):
         values = np.clip((weight.astype(np.int64) @ values + bias[:, None]) >> 6, 0, LEVELS - 1)
@@ -146,7 +148,7 @@ def test_levels_of_a_tile() -> None:
     later[20:, 20:] = 77
     again = network.levels_of(later, 1500, 41)
     for number in range(41):
-        place = contexts.diagonal(number)
+        place = neighbourhood.diagonal(number)
         np.testing.assert_array_equal(again[place.rows, place.columns], found[place.rows, place.columns])
     assert not again[21:, 21:].any()
 
@@ -155,10 +157,10 @@ def test_prior() -> None:
     spread = np.zeros((BLOCK, BLOCK), np.int32)
     spread[3, 4] = round(2048 * np.log2(64 * 10 / 2))
     network = coefficient_fit.blank(spread).network
-    index = int(np.flatnonzero(contexts.diagonal(7).rows == 3)[0])
+    index = int(np.flatnonzero(neighbourhood.diagonal(7).rows == 3)[0])
     for step in (512, 1000, 1536):
         level = network.prior(7, step)[index]
-        assert level == pytest.approx(8 * np.log2(64 * 10 / (2 * contexts.step_db(step))), abs=1)
+        assert level == pytest.approx(8 * np.log2(64 * 10 / (2 * scale.step_db(step))), abs=1)
     assert network.prior(7, 1256)[index] - network.prior(7, 1512)[index] == 8
     assert network.prior(0, 3328)[0] == network.prior(0, 1536)[0] == 0
     assert network.prior(7, -(2**16))[index] == LEVELS - 1
@@ -168,13 +170,13 @@ def test_blank_network_answers_with_the_prior() -> None:
     spread = np.random.default_rng(0).integers(0, 2**14, (BLOCK, BLOCK)).astype(np.int32)
     network = coefficient_fit.blank(spread).network
     prior = network.prior(9, 1400)
-    inputs = contexts.Neighbourhood(1, 2).features(9, prior)
+    inputs = neighbourhood.Neighbourhood(1, 2).features(9, prior)
     np.testing.assert_array_equal(network.level(inputs), np.repeat(prior[:, None, None], 2, axis=2))
 
 
 def test_arrays() -> None:
     network = random_network(5)
-    again = contexts.ScaleNetwork.from_arrays(network.to_arrays())
+    again = neighbourhood.ScaleNetwork.from_arrays(network.to_arrays())
     for a, b in zip(again.weights + again.biases, network.weights + network.biases, strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(again.spread, network.spread)
@@ -211,14 +213,14 @@ WIDE: dict[str, Any] = {
 )
 def test_refuses_what_would_not_be_exact(arrays: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(errors.FormatError, match=message):
-        contexts.ScaleNetwork.from_arrays(arrays)
+        neighbourhood.ScaleNetwork.from_arrays(arrays)
 
 
 def test_largest_sums_are_exact() -> None:
     """Weights and biases at their limits: sums as large as eight inputs allow."""
     weights = (np.full((4, FEATURES), 127), np.full((4, 4), -127), np.full((1, 4), 127))
     biases = (np.full(4, 2**20), np.full(4, 2**20 - 1), np.array([-(2**20)]))
-    network = contexts.ScaleNetwork(
+    network = neighbourhood.ScaleNetwork(
         tuple(w.astype(np.int32) for w in weights),
         tuple(b.astype(np.int32) for b in biases),
         np.zeros((BLOCK, BLOCK), np.int32),

@@ -16,8 +16,12 @@ import rasterio.shutil
 import rasterio.windows
 
 import tiny
-from sarcodec import cli, codec, errors, io, scene, tiling
-from sarcodec.output import Output
+from sarcodec import cli, errors, tiling
+from sarcodec.codec import codec
+from sarcodec.raster import geotiff
+from sarcodec.raster import info as raster_info
+from sarcodec.scene import files
+from sarcodec.scene.output import Output
 
 Written = Callable[..., Path]
 GEO = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5400000)}
@@ -31,13 +35,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pack(source: Path, tile: int = 64) -> Path:
     packed = source.with_suffix(".sarc")
-    scene.compress_file(source, packed, tiny.coder(), options=codec.Options(tile=tile))
+    files.compress_file(source, packed, tiny.coder(), options=codec.Options(tile=tile))
     return packed
 
 
 def restore(packed: Path, name: str, model: Path, **output: Any) -> Path:
     target = packed.with_name(name)
-    scene.decompress_file(packed, target, model=model, precision="float32", output=Output(**output))
+    files.decompress_file(packed, target, model=model, precision="float32", output=Output(**output))
     return target
 
 
@@ -106,7 +110,10 @@ def test_rotated_transform(write_tif: Written, model: Path) -> None:
 
 def test_no_description_at_all(write_tif: Written, model: Path) -> None:
     packed = pack(write_tif("a.tif", tiny.intensity((90, 100))))
-    with rasterio.Env(), io.open_raster(restore(packed, "b.tif", model, window=tiling.Window(3, 4, 5, 6))) as crop:
+    with (
+        rasterio.Env(),
+        geotiff.open_raster(restore(packed, "b.tif", model, window=tiling.Window(3, 4, 5, 6))) as crop,
+    ):
         assert (crop.info.height, crop.info.width, crop.info.transform, crop.info.crs) == (1, 1, None, None)
 
 
@@ -155,7 +162,7 @@ def test_nothing_half_written(dual: Path, model: Path, monkeypatch: pytest.Monke
     if cog:
         monkeypatch.setattr(rasterio.shutil, "copy", broken)
     else:
-        monkeypatch.setattr(io.RasterWriter, "write", broken)
+        monkeypatch.setattr(geotiff.RasterWriter, "write", broken)
     with pytest.raises(errors.OutputError, match="no space left; nothing was written there"):
         restore(dual, "new.tif", model, cog=cog)
     assert sorted(dual.parent.iterdir()) == before
@@ -181,13 +188,13 @@ def test_parts_that_are_not_there(dual: Path, model: Path, output: dict[str, Any
 
 
 def test_bands_without_a_name_or_with_the_same() -> None:
-    info = io.RasterInfo(3, 9, 9, "float32", descriptions=("VV ascending", "VV descending", None))
+    info = raster_info.RasterInfo(3, 9, 9, "float32", descriptions=("VV ascending", "VV descending", None))
     assert info.find_band("vv descending") == 1
     with pytest.raises(
         errors.InputError, match=r"2 bands are called so; the file has VV ascending, VV descending, band 3"
     ):
         info.find_band("VV")
-    tagged = io.RasterInfo(2, 9, 9, "float32", band_tags=({"POLARISATION": "HH"}, {"POLARISATION": "HV"}))
+    tagged = raster_info.RasterInfo(2, 9, 9, "float32", band_tags=({"POLARISATION": "HH"}, {"POLARISATION": "HV"}))
     assert tagged.find_band("HV") == 1
 
 

@@ -9,24 +9,31 @@ import numpy as np
 import pytest
 
 import tiny
-from sarcodec import codec, container, contexts, engines, errors, lapped, radiometry, scene, tiling
-from sarcodec.lapped import BLOCK
+from sarcodec import errors, radiometry, tiling
+from sarcodec.codec import codec
+from sarcodec.codec import engine as codec_engine
+from sarcodec.container import archive, header
+from sarcodec.lapped import engine as lapped_engine
+from sarcodec.lapped import scale, transform
+from sarcodec.lapped.transform import BLOCK
+from sarcodec.nearlossless import engine as nearlossless_engine
+from sarcodec.scene import arrays
 
 DB = radiometry.Quantity.DB
-BAND = container.Band(-12.0, -11.0)
+BAND = header.Band(-12.0, -11.0)
 FINE = 700
 """A step of 0.1 dB, at which what tiles disagree on would show."""
 
 
-def lapped_engine(**options: Any) -> engines.LappedEngine:
-    return engines.LappedEngine(tiny.lapped(), "cpu", options.pop("precision", "float32"))
+def lapped_engine(**options: Any) -> lapped_engine.LappedEngine:
+    return lapped_engine.LappedEngine(tiny.lapped(), "cpu", options.pop("precision", "float32"))
 
 
-def info(pixels: np.ndarray) -> engines.BandInfo:
-    return engines.BandInfo(lambda: pixels, DB, "VV", None)
+def info(pixels: np.ndarray) -> codec_engine.BandInfo:
+    return codec_engine.BandInfo(lambda: pixels, DB, "VV", None)
 
 
-def whole(shape: tuple[int, int]) -> engines.Core:
+def whole(shape: tuple[int, int]) -> codec_engine.Core:
     return slice(0, shape[0]), slice(0, shape[1])
 
 
@@ -37,11 +44,11 @@ def round_trip(
     model = model or tiny.lapped_codec()
     data = tiny.compress(tiny.Array(pixels[None]), "db", tile, step, model)
     target = tiny.Array(np.zeros_like(pixels[None]))
-    with container.Reader(bytes_io.BytesIO(data)) as reader:
+    with archive.Reader(bytes_io.BytesIO(data)) as reader:
         model.check(reader)
         model.decompress(reader, target)
         grid = tiling.TileGrid(*reader.header.shape[1:], reader.header.tile)
-        names = [f"{t.row}.{t.column}" for t in grid if container.tile_name(0, t.row, t.column) in reader]
+        names = [f"{t.row}.{t.column}" for t in grid if archive.tile_name(0, t.row, t.column) in reader]
     return target.cube[0], names
 
 
@@ -53,7 +60,7 @@ def test_windows_of_a_latent_decode_as_the_whole_does() -> None:
     """A block of context is enough, for the transform and for the network."""
     engine = lapped_engine()
     pixels = tiny.simulated_db((256, 320), 5)
-    coefficients = lapped.analyse(pixels - np.float32(BAND.vmin))
+    coefficients = transform.analyse(pixels - np.float32(BAND.vmin))
     latent = np.round(coefficients / 2).astype(np.float32).reshape(engine.channels, 4, 5) * 2
     for step in (FINE, 1792, 2500):
         expected = engine.decode_window(latent, BAND, step)
@@ -127,12 +134,12 @@ def test_tiles_near_valid_pixels_have_symbols() -> None:
     assert rmse(restored, pixels) < 0.1
 
 
-@pytest.mark.parametrize("step", [1, 255, 1791, engines.MAX_STEP - 1, engines.MAX_STEP])
+@pytest.mark.parametrize("step", [1, 255, 1791, lapped_engine.MAX_STEP - 1, lapped_engine.MAX_STEP])
 def test_every_step_works(step: int) -> None:
     pixels = tiny.simulated_db((70, 100), 9)
     restored, _ = round_trip(pixels, 64, step)
     assert np.isfinite(restored).all()
-    assert rmse(restored, pixels) < min(1.1 * contexts.step_db(step), 1.2 * np.std(pixels))
+    assert rmse(restored, pixels) < min(1.1 * scale.step_db(step), 1.2 * np.std(pixels))
 
 
 @pytest.mark.parametrize("value", [-3e38, -1e6, 2000.0, 1e30])
@@ -149,12 +156,12 @@ def test_finer_steps_are_closer_and_larger() -> None:
     found = []
     for step in range(500, 2600, 300):
         data = tiny.compress(tiny.Array(pixels[None]), "db", 1024, step, tiny.lapped_codec())
-        found.append((-len(data), rmse(scene.decompress(data, model=tiny.lapped_codec()), pixels)))
+        found.append((-len(data), rmse(arrays.decompress(data, model=tiny.lapped_codec()), pixels)))
     assert found == sorted(found)
     assert [error for _, error in found] == sorted(error for _, error in found)
 
 
-@pytest.mark.parametrize("step", [0, -1, engines.MAX_STEP + 1, 1 << 16])
+@pytest.mark.parametrize("step", [0, -1, lapped_engine.MAX_STEP + 1, 1 << 16])
 def test_steps_out_of_range(step: int) -> None:
     with pytest.raises(errors.InputError, match=f"step: got index {step}"):
         tiny.compress(tiny.Array(tiny.db((64, 64))[None]), "db", 64, step, tiny.lapped_codec())
@@ -166,10 +173,10 @@ def test_tiles_that_are_not_blocks(tile: int) -> None:
         tiny.compress(tiny.Array(tiny.db((64, 64))[None]), "db", tile, 1792, tiny.lapped_codec())
 
 
-def engine_and_step(name: str) -> tuple[engines.Engine, int]:
+def engine_and_step(name: str) -> tuple[codec_engine.Engine, int]:
     if name == "lapped":
         return lapped_engine(), 1500
-    return (tiny.coder().engine, 1) if name == "autoencoder" else (engines.BoundedEngine(0.3), 1)
+    return (tiny.coder().engine, 1) if name == "autoencoder" else (nearlossless_engine.BoundedEngine(0.3), 1)
 
 
 @pytest.mark.parametrize("name", ["lapped", "autoencoder", "bounded"])
@@ -204,19 +211,19 @@ def test_filling_leaves_valid_pixels_and_no_invalid_ones(name: str) -> None:
 def test_offset_of_a_band() -> None:
     engine = lapped_engine()
     pixels = np.array([[np.nan, -20.0, -10.004], [np.nan, -3.0, np.nan]])
-    assert engine.band(info(pixels)) == container.Band(-10.0, -9.0)
-    assert engine.band(info(np.full((3, 3), np.nan))) == container.Band(0.0, 1.0)
+    assert engine.band(info(pixels)) == header.Band(-10.0, -9.0)
+    assert engine.band(info(np.full((3, 3), np.nan))) == header.Band(0.0, 1.0)
 
 
 def test_bounded_engine() -> None:
     for bound in (0.001, 0.4, 100.0):
-        engine = engines.BoundedEngine(bound)
+        engine = nearlossless_engine.BoundedEngine(bound)
         db = tiny.db((40, 70), 4)
         encoded = engine.encode(db, whole(db.shape), BAND, 1)
         assert np.abs(encoded.preview() - db).max() <= bound
     for bound in (0.0, 0.0009, 100.1, float("nan")):
         with pytest.raises(errors.InputError, match="max_error"):
-            engines.BoundedEngine(bound)
+            nearlossless_engine.BoundedEngine(bound)
     with pytest.raises(errors.InputError, match="step: got 2"):
         engine.check_step(2)
 
@@ -225,17 +232,17 @@ def test_precision() -> None:
     with pytest.raises(errors.InputError, match="precision: got 'half'"):
         lapped_engine(precision="half")
     db = tiny.simulated_db((64, 128), 3)
-    latent = lapped.analyse(db - np.float32(BAND.vmin)).reshape(BLOCK**2, 1, 2)
+    latent = transform.analyse(db - np.float32(BAND.vmin)).reshape(BLOCK**2, 1, 2)
     exact, rounded = (lapped_engine(precision=p).decode_window(latent, BAND, 1792) for p in ("float32", "bfloat16"))
     assert 0 < np.abs(exact - rounded).max() < 0.1
 
 
 def test_restorer_is_left_out_from_its_step_on() -> None:
-    engine = engines.LappedEngine(replace(tiny.lapped(), restored_below=1800), "cpu", "float32")
+    engine = lapped_engine.LappedEngine(replace(tiny.lapped(), restored_below=1800), "cpu", "float32")
     db = tiny.simulated_db((64, 128), 3)
-    coefficients = lapped.analyse(db - np.float32(BAND.vmin))
+    coefficients = transform.analyse(db - np.float32(BAND.vmin))
     latent = coefficients.reshape(BLOCK**2, 1, 2)
-    plain = lapped.synthesise(coefficients) + np.float32(BAND.vmin)
+    plain = transform.synthesise(coefficients) + np.float32(BAND.vmin)
     assert (engine.has_network(1799), engine.has_network(1800)) == (True, False)
     np.testing.assert_array_equal(engine.decode_window(latent, BAND, 1800), plain)
     assert np.abs(engine.decode_window(latent, BAND, 1799) - plain).max() > 1e-3
@@ -256,7 +263,7 @@ def test_speckle_where_tiles_have_no_valid_pixel() -> None:
     pixels[:, :110] = tiny.simulated_db((128, 110), 8)
     data = tiny.compress(tiny.Array(pixels[None]), "db", 64, 2300, tiny.lapped_codec())
     assert b"lapped" not in data
-    with container.Reader(bytes_io.BytesIO(data)) as reader:
+    with archive.Reader(bytes_io.BytesIO(data)) as reader:
         assert reader.header.seed == codec.SEED
         for speckle in (False, True):
             target = tiny.Array(np.zeros_like(pixels[None]))
@@ -268,6 +275,6 @@ def test_another_model_is_refused() -> None:
     data = tiny.compress(tiny.Array(tiny.db((64, 64))[None]), "db", 64, 1792, tiny.lapped_codec())
     other = codec.Codec(dataclasses.replace(tiny.lapped(), identity="1" * 16), precision="float32")
     with pytest.raises(errors.ModelMissing, match=tiny.lapped().identity):
-        scene.decompress(data, model=other)
+        arrays.decompress(data, model=other)
     with pytest.raises(errors.ModelMissing):
-        scene.decompress(data, model=tiny.coder())
+        arrays.decompress(data, model=tiny.coder())

@@ -7,15 +7,18 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from sarcodec import entropy, errors
-from sarcodec.entropy import LatentCoder, SymbolTable
+from sarcodec import errors
+from sarcodec.autoencoder import latents as autoencoder_latents
+from sarcodec.autoencoder.latents import LatentCoder
+from sarcodec.entropy import tables as entropy_tables
+from sarcodec.entropy.tables import SymbolTable
 
 MASK = 2**64 - 1
 EXTREMES = [0, -1, 1, 2**30, -(2**30), 2**31 - 1, -(2**31), 65535, 65536]
 
 
 def table(weights: list[float], minimum: int = 0) -> SymbolTable:
-    return SymbolTable(minimum, entropy.to_frequencies(np.array(weights, float)))
+    return SymbolTable(minimum, entropy_tables.to_frequencies(np.array(weights, float)))
 
 
 def laplacian_tables(channels: int, seed: int = 0) -> list[SymbolTable]:
@@ -65,19 +68,19 @@ def test_an_independent_decoder_reads_the_same_symbols(seed: int) -> None:
     symbols = np.rint(rng.laplace(0, 3, (3, 11, 13))).astype(np.int32)
     symbols[rng.random(symbols.shape) < 0.05] = rng.choice(np.array(EXTREMES))
     symbols[1, :2] = rng.integers(-(2**31), 2**31, (2, 13))
-    data = entropy.encode(symbols, tables)
+    data = autoencoder_latents.encode(symbols, tables)
     np.testing.assert_array_equal(reference_decode(data, symbols.shape, tables), symbols)
-    np.testing.assert_array_equal(entropy.decode(data, symbols.shape, tables), symbols)
+    np.testing.assert_array_equal(autoencoder_latents.decode(data, symbols.shape, tables), symbols)
 
 
 def test_an_independent_decoder_on_very_likely_and_very_unlikely_symbols() -> None:
     """Frequencies of 1 and of almost 2^24 reach every carry and renormalisation."""
-    steep = SymbolTable(-1, np.array([1, entropy.TOTAL - 3, 1, 1]))
+    steep = SymbolTable(-1, np.array([1, entropy_tables.TOTAL - 3, 1, 1]))
     for seed in range(20):
         symbols = (
             np.random.default_rng(seed).choice([-1, 0, 1, 7], (1, 6, 6), p=[0.2, 0.6, 0.1, 0.1]).astype(np.int32)
         )
-        data = entropy.encode(symbols, [steep])
+        data = autoencoder_latents.encode(symbols, [steep])
         np.testing.assert_array_equal(reference_decode(data, symbols.shape, [steep]), symbols)
 
 
@@ -92,10 +95,10 @@ def test_any_array_round_trips(data: st.DataObject, shape: tuple[int, int, int])
     tables = [
         table(data.draw(weights), data.draw(st.sampled_from([-3, 0, 5, -(2**31), 2**31 - 50]))) for _ in symbols
     ]
-    stream = entropy.encode(symbols, tables)
-    assert stream == entropy.encode(symbols.copy(), tables)
+    stream = autoencoder_latents.encode(symbols, tables)
+    assert stream == autoencoder_latents.encode(symbols.copy(), tables)
     assert len(stream) % 4 == 0
-    decoded = entropy.decode(stream, shape, tables)
+    decoded = autoencoder_latents.decode(stream, shape, tables)
     assert decoded.dtype == np.int32
     np.testing.assert_array_equal(decoded, symbols)
 
@@ -110,35 +113,38 @@ def test_the_size_is_the_ideal_code_length(escapes: int) -> None:
         index = channel.ravel().astype(np.int64) - t.minimum
         escaped = (index < 0) | (index >= t.frequencies.size - 1)
         index[escaped] = t.frequencies.size - 1
-        bits += -np.log2(t.frequencies[index] / entropy.TOTAL).sum() + 32 * escaped.sum()
-    assert abs(8 * len(entropy.encode(symbols, tables)) - bits) <= 64
+        bits += -np.log2(t.frequencies[index] / entropy_tables.TOTAL).sum() + 32 * escaped.sum()
+    assert abs(8 * len(autoencoder_latents.encode(symbols, tables)) - bits) <= 64
 
 
 @hypothesis.given(weights)
 def test_frequencies_sum_to_the_total_and_keep_the_shares(given: list[float]) -> None:
     share = np.array(given)
-    frequencies = entropy.to_frequencies(share)
+    frequencies = entropy_tables.to_frequencies(share)
     assert frequencies.dtype == np.int64
-    assert frequencies.sum() == entropy.TOTAL
+    assert frequencies.sum() == entropy_tables.TOTAL
     assert frequencies.min() >= 1
-    assert np.abs(frequencies / entropy.TOTAL - share / share.sum()).max() <= 2 * share.size / entropy.TOTAL
+    assert (
+        np.abs(frequencies / entropy_tables.TOTAL - share / share.sum()).max()
+        <= 2 * share.size / entropy_tables.TOTAL
+    )
 
 
 def test_frequencies_of_the_largest_table() -> None:
-    frequencies = entropy.to_frequencies(np.random.default_rng(0).pareto(0.5, entropy.MAX_TABLE) + 1e-9)
-    assert (int(frequencies.sum()), int(frequencies.min())) == (entropy.TOTAL, 1)
+    frequencies = entropy_tables.to_frequencies(np.random.default_rng(0).pareto(0.5, entropy_tables.MAX_TABLE) + 1e-9)
+    assert (int(frequencies.sum()), int(frequencies.min())) == (entropy_tables.TOTAL, 1)
 
 
 @pytest.mark.parametrize(
     "frequencies",
     [
         [],
-        [entropy.TOTAL],
-        [entropy.TOTAL, 0],
-        [entropy.TOTAL + 1, -1],
+        [entropy_tables.TOTAL],
+        [entropy_tables.TOTAL, 0],
+        [entropy_tables.TOTAL + 1, -1],
         [1, 1],
-        [entropy.TOTAL, 1],
-        [1] * (entropy.MAX_TABLE + 1),
+        [entropy_tables.TOTAL, 1],
+        [1] * (entropy_tables.MAX_TABLE + 1),
     ],
 )
 def test_bad_tables_are_refused(frequencies: list[int]) -> None:
@@ -153,21 +159,21 @@ def test_fit_covers_what_it_saw_and_more_and_codes_it_well() -> None:
     assert fitted.minimum < seen.min() <= seen.max() < last
     counts = np.bincount(seen - seen.min())
     entropy_bits = -(counts[counts > 0] * np.log2(counts[counts > 0] / seen.size)).sum()
-    assert 8 * len(entropy.encode(seen.reshape(1, 100, 200), [fitted])) < 1.01 * entropy_bits
-    assert SymbolTable.fit(seen[:0]).frequencies.sum() == entropy.TOTAL
+    assert 8 * len(autoencoder_latents.encode(seen.reshape(1, 100, 200), [fitted])) < 1.01 * entropy_bits
+    assert SymbolTable.fit(seen[:0]).frequencies.sum() == entropy_tables.TOTAL
     with pytest.raises(errors.InputError, match="coarser quantisation"):
         SymbolTable.fit(np.array([0, 70_000], np.int32))
 
 
 STREAM_TABLES = laplacian_tables(2)
 STREAM_SYMBOLS = np.rint(np.random.default_rng(9).laplace(0, 4, (2, 9, 9))).astype(np.int32)
-STREAM = entropy.encode(STREAM_SYMBOLS, STREAM_TABLES)
+STREAM = autoencoder_latents.encode(STREAM_SYMBOLS, STREAM_TABLES)
 
 
 def decode_damaged(data: bytes) -> None:
     """Damage is reported or decodes to wrong symbols of the right shape (a checksum's work), nothing else."""
     with contextlib.suppress(errors.FormatError):
-        assert entropy.decode(data, STREAM_SYMBOLS.shape, STREAM_TABLES).shape == STREAM_SYMBOLS.shape
+        assert autoencoder_latents.decode(data, STREAM_SYMBOLS.shape, STREAM_TABLES).shape == STREAM_SYMBOLS.shape
 
 
 def test_every_truncation() -> None:
@@ -175,7 +181,7 @@ def test_every_truncation() -> None:
         decode_damaged(STREAM[:length])
     for length in (1, 2, 3, len(STREAM) - 1):
         with pytest.raises(errors.FormatError, match=f"{length} bytes"):
-            entropy.decode(STREAM[:length], STREAM_SYMBOLS.shape, STREAM_TABLES)
+            autoencoder_latents.decode(STREAM[:length], STREAM_SYMBOLS.shape, STREAM_TABLES)
 
 
 def test_every_flipped_bit() -> None:
@@ -192,7 +198,7 @@ def test_any_bytes(data: bytes) -> None:
 
 def test_wrong_number_of_tables_is_refused() -> None:
     with pytest.raises(errors.FormatError, match="2 channels with 1 tables"):
-        entropy.decode(STREAM, STREAM_SYMBOLS.shape, STREAM_TABLES[:1])
+        autoencoder_latents.decode(STREAM, STREAM_SYMBOLS.shape, STREAM_TABLES[:1])
 
 
 def coder() -> LatentCoder:

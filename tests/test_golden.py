@@ -9,7 +9,8 @@ import rasterio
 import torch
 
 import conformance
-from sarcodec import container, scene
+from sarcodec.container import archive
+from sarcodec.scene import files, model_store
 
 GOLDEN = Path(__file__).parent / "golden"
 EXPECTED = {
@@ -22,8 +23,8 @@ CASES = [(version, name) for version, names in EXPECTED.items() for name in name
 @pytest.mark.parametrize(("version", "name"), CASES)
 def test_symbols_are_those_of_the_release(version, name):
     expected = json.loads((GOLDEN / version / "symbols.json").read_text())[f"{name}.sarc"]
-    with container.Reader(GOLDEN / version / f"{name}.sarc") as reader:
-        coder = scene.codec_for(reader, GOLDEN / version / "tiny.ckpt")
+    with archive.Reader(GOLDEN / version / f"{name}.sarc") as reader:
+        coder = model_store.codec_for(reader, GOLDEN / version / "tiny.ckpt")
         assert conformance.symbol_hashes(coder, reader) == expected
     assert bool(expected) == (name != "all_invalid")
 
@@ -36,8 +37,8 @@ def test_symbols_depend_neither_on_threads_nor_on_precision(threads, precision):
     try:
         for version, name in CASES:
             expected = json.loads((GOLDEN / version / "symbols.json").read_text())[f"{name}.sarc"]
-            with container.Reader(GOLDEN / version / f"{name}.sarc") as reader:
-                coder = scene.codec_for(reader, GOLDEN / version / "tiny.ckpt", precision=precision)
+            with archive.Reader(GOLDEN / version / f"{name}.sarc") as reader:
+                coder = model_store.codec_for(reader, GOLDEN / version / "tiny.ckpt", precision=precision)
                 assert conformance.symbol_hashes(coder, reader) == expected
     finally:
         torch.set_num_threads(before)
@@ -48,7 +49,7 @@ def test_symbols_depend_neither_on_threads_nor_on_precision(threads, precision):
 def test_pixels_and_metadata_are_those_of_the_release(version, name, tmp_path):
     folder = GOLDEN / version
     restored = tmp_path / "restored.tif"
-    scene.decompress_file(folder / f"{name}.sarc", restored, model=folder / "tiny.ckpt", precision="float32")
+    files.decompress_file(folder / f"{name}.sarc", restored, model=folder / "tiny.ckpt", precision="float32")
     with rasterio.open(restored) as found, rasterio.open(folder / f"{name}.restored.tif") as expected:
         assert found.profile.items() >= {k: v for k, v in expected.profile.items() if v == v}.items()
         assert found.tags() == expected.tags()

@@ -8,16 +8,18 @@ import torch
 from torch import nn
 
 import tiny
-from sarcodec import errors, inference, models
+from sarcodec import errors
+from sarcodec.autoencoder import architecture, inference, variants
+from sarcodec.autoencoder import network as autoencoder_network
 
 
 def transform(precision: str = "float32", **options: str) -> inference.Transform:
     return inference.Transform(copy.deepcopy(tiny.trained()), precision=precision, **options)
 
 
-def random_statistics() -> models.Autoencoder:
+def random_statistics() -> autoencoder_network.Autoencoder:
     torch.manual_seed(3)
-    model = models.build(tiny.CONFIG).eval()
+    model = variants.build(tiny.CONFIG).eval()
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.running_mean, 0, 0.5)
@@ -112,7 +114,7 @@ def test_numbered_device() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (250, 40), (300, 530)])
 def test_other_variants_run_on_any_size(arch: str, shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    model = models.build(models.ModelConfig(arch, 4, 8)).eval()
+    model = variants.build(architecture.ModelConfig(arch, 4, 8)).eval()
     scaled = np.random.default_rng(0).random(shape, np.float32)
     one = inference.Transform(model, precision="float32")
     latent = one.encode(scaled)
@@ -125,7 +127,7 @@ def test_other_variants_run_on_any_size(arch: str, shape: tuple[int, int]) -> No
 def test_a_model_that_pools_sees_windows_of_its_own_size() -> None:
     """An image of exactly one window is one window; a larger one is decoded piece by piece."""
     torch.manual_seed(0)
-    model = models.build(models.ModelConfig("cbam", 4, 8)).eval()
+    model = variants.build(architecture.ModelConfig("cbam", 4, 8)).eval()
     windows = inference.Transform(model, precision="float32")
     sizes: list[tuple[int, int]] = []
     inner = windows._decode

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 import tiny
-from sarcodec import checkpoint, codec, container, scene
+from sarcodec.autoencoder import checkpoint
+from sarcodec.codec import codec
+from sarcodec.container import archive
+from sarcodec.scene import files
 from test_cli import call
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
@@ -36,7 +39,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.ckpt").write_bytes(tiny.lapped_bytes())
     for name, side in (("scene", 512), ("small", 64)):
         assert call("simulate", folder / f"{name}.tif", "--size", side, side) == 0
-    scene.compress_file(
+    files.compress_file(
         folder / "scene.tif", folder / "scene.sarc", tiny.lapped_codec(), options=codec.Options(step=2300, tile=128)
     )
     return folder
@@ -116,7 +119,7 @@ def test_many_products_tell_how_many_there_are(work: Path, tmp_path: Path) -> No
 
 def test_many_files_tell_how_many_are_restored(work: Path, tmp_path: Path) -> None:
     folder, small = tmp_path / "restored", tmp_path / "small.sarc"
-    scene.compress_file(work / "small.tif", small, tiny.lapped_codec())
+    files.compress_file(work / "small.tif", small, tiny.lapped_codec())
     words = [
         "decompress",
         str(small),
@@ -185,7 +188,7 @@ def test_a_kill_leaves_a_named_temporary_and_the_next_run_removes_it(work: Path,
     assert warning == f"removed {left}, which a writer that was killed had left"
     assert error.startswith(f"error: output {target}: exists already; pass overwrite") and slow.returncode == 2
     assert names(tmp_path) == ["out.sarc"] and target.read_bytes() == whole
-    with container.Reader(target) as reader:
+    with archive.Reader(target) as reader:
         assert reader.header.shape == (2, 512, 512)
 
 
@@ -195,7 +198,7 @@ def test_two_writers_that_may_overwrite(work: Path, tmp_path: Path) -> None:
     one, two = (start(work, target, "--overwrite", *FAST, "--quality", quality) for quality in ("30", "50"))
     assert [process.communicate(timeout=WAIT_S)[1] for process in (one, two)] == ["", ""]
     assert (one.returncode, two.returncode) == (0, 0)
-    with container.Reader(target) as reader:
+    with archive.Reader(target) as reader:
         assert reader.header.step in (codec.DEFAULT_STEP, 2202)
     assert names(tmp_path) == ["out.sarc"]
 

@@ -11,8 +11,10 @@ import rasterio
 import rasterio.control
 import rasterio.errors
 
-from sarcodec import errors, io, tiling
-from sarcodec.io import RasterInfo
+from sarcodec import errors, tiling
+from sarcodec.raster import geotiff
+from sarcodec.raster import info as raster_info
+from sarcodec.raster.info import RasterInfo
 
 FULL = RasterInfo(
     count=2,
@@ -40,14 +42,14 @@ def pixels_of(info: RasterInfo, seed: int = 0) -> np.ndarray:
 
 def write(path: Path, info: RasterInfo, cube: np.ndarray, *, overwrite: bool = False) -> None:
     grid = tiling.TileGrid(info.height, info.width, 16)
-    with io.create_raster(path, info, overwrite=overwrite) as raster:
+    with geotiff.create_raster(path, info, overwrite=overwrite) as raster:
         for band in range(info.count):
             for tile in grid:
                 raster.write(band, tile.core, cube[band][tile.core.slices])
 
 
 def read(path: Path) -> tuple[RasterInfo, np.ndarray]:
-    with io.open_raster(path) as raster:
+    with geotiff.open_raster(path) as raster:
         whole = tiling.Window(0, raster.info.height, 0, raster.info.width)
         return raster.info, np.stack([raster.read(band, whole) for band in range(raster.info.count)])
 
@@ -183,7 +185,7 @@ def test_description_garbage_is_refused(changes: dict[str, object]) -> None:
 def test_a_description_that_cannot_be_written_leaves_nothing(tmp_path: Path, changes: dict[str, object]) -> None:
     with (
         pytest.raises((errors.InputError, errors.OutputError)),
-        io.create_raster(tmp_path / "a.tif", dataclasses.replace(FULL, **changes)),
+        geotiff.create_raster(tmp_path / "a.tif", dataclasses.replace(FULL, **changes)),
     ):
         pytest.fail("the block must not run")
     assert list(tmp_path.iterdir()) == []
@@ -204,7 +206,7 @@ def test_a_description_that_cannot_be_written_leaves_nothing(tmp_path: Path, cha
     ],
 )
 def test_polarisation_from_text(text: str, polarisation: str) -> None:
-    assert io.polarisation_from_text(text) == polarisation
+    assert raster_info.polarisation_from_text(text) == polarisation
 
 
 def test_polarisation_and_units_of_a_description() -> None:
@@ -217,9 +219,9 @@ def test_polarisation_and_units_of_a_description() -> None:
 
 def test_sample_is_thinned_to_the_limit(tmp_path: Path, write_tif) -> None:
     cube = np.arange(1500 * 20, dtype=np.int32).reshape(1, 1500, 20)
-    with io.open_raster(write_tif("a.tif", cube)) as raster:
+    with geotiff.open_raster(write_tif("a.tif", cube)) as raster:
         sample = raster.sample(0)
-    assert sample.shape == (io.SAMPLE_SIDE, 20)
+    assert sample.shape == (geotiff.SAMPLE_SIDE, 20)
     assert np.isin(sample, cube).all()
 
 
@@ -240,13 +242,13 @@ def test_truncated_files_are_refused_by_name(tmp_path: Path) -> None:
 def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.tif").write_text("no raster")
     for name in ("none.tif", "text.tif", "."):
-        with pytest.raises(errors.FormatError, match="cannot be opened"), io.open_raster(tmp_path / name):
+        with pytest.raises(errors.FormatError, match="cannot be opened"), geotiff.open_raster(tmp_path / name):
             pytest.fail("the block must not run")
 
 
 def test_complex_pixels_are_refused(write_tif) -> None:
     path = write_tif("slc.tif", np.ones((4, 5), np.complex64))
-    with pytest.raises(errors.FormatError, match="detect complex data first"), io.open_raster(path):
+    with pytest.raises(errors.FormatError, match="detect complex data first"), geotiff.open_raster(path):
         pytest.fail("the block must not run")
 
 
@@ -257,7 +259,7 @@ def test_a_fault_while_writing_is_an_output_error(tmp_path: Path, fault: Excepti
     (tmp_path / "a.tif").write_bytes(b"old")
     with (
         pytest.raises(errors.OutputError, match=r"a\.tif"),
-        io.create_raster(tmp_path / "a.tif", FULL, overwrite=True) as raster,
+        geotiff.create_raster(tmp_path / "a.tif", FULL, overwrite=True) as raster,
     ):
         raster.write(0, tiling.Window(0, 5, 0, 5), np.zeros((5, 5), np.float32))
         raise fault

@@ -20,15 +20,20 @@ import xarray
 
 import sarcodec
 import tiny
-from sarcodec import codec, container, errors, scene, spool
+from sarcodec import errors
+from sarcodec.codec import codec
+from sarcodec.container import archive
+from sarcodec.container import header as container_header
 from sarcodec.plugins import xarray_accessor  # noqa: F401
 from sarcodec.plugins.xarray_engine import SarcBackend
+from sarcodec.raster import spool
+from sarcodec.scene import arrays, files, model_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning:rioxarray")
 
 Written = Callable[..., Path]
 BOUND = 0.25
-CODER = codec.Codec(scene.bounded_engine(BOUND))
+CODER = codec.Codec(model_store.bounded_engine(BOUND))
 UTM = rasterio.CRS.from_epsg(32632)
 
 
@@ -58,8 +63,8 @@ def written(data: Any, folder: Path, **options: Any) -> xarray.Dataset:
         return dataset.load()
 
 
-def header(path: Path) -> container.Header:
-    with container.Reader(path) as reader:
+def header(path: Path) -> container_header.Header:
+    with archive.Reader(path) as reader:
         return reader.header
 
 
@@ -199,8 +204,8 @@ def test_numbers_with_nodata(write_tif: Written, tmp_path: Path, how: dict[str, 
         data.sarc.to_file(tmp_path / "a.sarc", CODER)
     record = header(tmp_path / "a.sarc").raster
     assert (record["dtype"], record["nodata"], record["descriptions"]) == ("uint16", 0, ["VV", "VH"])
-    scene.compress_file(source, tmp_path / "b.sarc", CODER)
-    np.testing.assert_array_equal(scene.decompress(tmp_path / "a.sarc"), scene.decompress(tmp_path / "b.sarc"))
+    files.compress_file(source, tmp_path / "b.sarc", CODER)
+    np.testing.assert_array_equal(arrays.decompress(tmp_path / "a.sarc"), arrays.decompress(tmp_path / "b.sarc"))
 
 
 @pytest.mark.parametrize("how", [{}, {"masked": True}, {"mask_and_scale": True}], ids=str)
@@ -217,7 +222,7 @@ def test_scale_and_offset(write_tif: Written, tmp_path: Path, how: dict[str, Any
         np.testing.assert_array_equal(np.isnan(back.band_1), np.isnan(expected))
         np.testing.assert_allclose(back.band_1, expected, rtol=0, atol=BOUND + 0.01)
         data.sarc.to_file(tmp_path / "a.sarc", max_error=BOUND)  # also of the file, and its rounding
-    scene.decompress_file(tmp_path / "a.sarc", tmp_path / "back.tif")
+    files.decompress_file(tmp_path / "a.sarc", tmp_path / "back.tif")
     with rasterio.open(tmp_path / "back.tif") as dataset:
         if how != {"masked": True}:
             assert (dataset.dtypes, dataset.nodata) == (("int16",), -32768)
@@ -475,5 +480,5 @@ def test_arrays_without_rioxarray_or_the_accessor(tmp_path: Path) -> None:
 
 
 def test_numpy_arrays_go_to_files_too(tmp_path: Path) -> None:
-    scene.compress_file(tiny.db((40, 50)), tmp_path / "a.sarc", CODER)
+    files.compress_file(tiny.db((40, 50)), tmp_path / "a.sarc", CODER)
     assert abs(sarcodec.decompress(tmp_path / "a.sarc") - tiny.db((40, 50))).max() <= BOUND

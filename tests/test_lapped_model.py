@@ -10,7 +10,10 @@ import safetensors.torch
 import torch
 
 import tiny
-from sarcodec import checkpoint, errors, integrity, lapped_model, scene
+from sarcodec import errors
+from sarcodec.files import integrity, modelfile
+from sarcodec.lapped import model as lapped_model
+from sarcodec.scene import model_store
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 def rewritten(path: Path, tensors: dict[str, torch.Tensor] | None = None, **changes: Any) -> Path:
     """Write the file anew with other tensors (None takes one away) and another record."""
     data = path.read_bytes()
-    record = json.loads(checkpoint.metadata(data)["sarcodec"]) | changes
+    record = json.loads(modelfile.metadata(data)["sarcodec"]) | changes
     kept = {k: v for k, v in (safetensors.torch.load(data) | (tensors or {})).items() if v is not None}
     sealed = integrity.seal(kept, record)  # forged well, so that it comes to what reads it
     path.write_bytes(safetensors.torch.save(kept, {"sarcodec": json.dumps(sealed)}))
@@ -32,7 +35,7 @@ def rewritten(path: Path, tensors: dict[str, torch.Tensor] | None = None, **chan
 
 def test_round_trip(path: Path, tmp_path: Path) -> None:
     model = lapped_model.load(path)
-    assert model.identity == checkpoint.identify(tiny.lapped_bytes())
+    assert model.identity == modelfile.identify(tiny.lapped_bytes())
     assert (model.rate_weight, model.training) == (0.35, {})
     identity = lapped_model.save(tmp_path / "again.ckpt", model)
     again = lapped_model.load(tmp_path / "again.ckpt")
@@ -72,7 +75,7 @@ def test_is_lapped(path: Path, tmp_path: Path) -> None:
 
 
 def test_opens_by_path(path: Path) -> None:
-    assert scene.open_codec(path).engine.identity == checkpoint.identify(tiny.lapped_bytes())
+    assert model_store.open_codec(path).engine.identity == modelfile.identify(tiny.lapped_bytes())
 
 
 def test_missing(tmp_path: Path) -> None:
@@ -98,7 +101,7 @@ def test_changed_bytes_never_crash(path: Path) -> None:
             model = lapped_model.load(path)
         except errors.FormatError:
             continue
-        assert model.identity != checkpoint.identify(data)
+        assert model.identity != modelfile.identify(data)
 
 
 @pytest.mark.parametrize(

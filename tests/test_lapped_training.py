@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import tiny
-from sarcodec import coefficient_fit, errors, lapped_model, lapped_training
-from sarcodec.lapped_training import Image, LappedConfig
+from sarcodec import errors
+from sarcodec.lapped import model as lapped_model
+from sarcodec.training import coefficient_fit, lapped_codec
+from sarcodec.training.lapped_codec import Image, LappedConfig
 
 CONFIG = LappedConfig(
     rounds=1,
@@ -33,14 +35,14 @@ def images() -> list[Image]:
 
 
 def started(folder: Path, config: LappedConfig = CONFIG) -> Path:
-    lapped_training.start(folder, images(), config)
+    lapped_codec.start(folder, images(), config)
     return folder
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = started(tmp_path_factory.mktemp("runs") / "whole")
-    list(lapped_training.resume(folder))
+    list(lapped_codec.resume(folder))
     return folder
 
 
@@ -55,13 +57,13 @@ def test_a_run(finished: Path) -> None:
     record = json.loads(line)
     assert record == model.training["last"]
     assert {"step", "loss", "bpp@2.83", "rmse@2.83", "gain@2.83", "j@2.83"} <= set(record)
-    rates = [record[f"bpp@{0.015625 * 2 ** (step / 256):.3g}"] for step in lapped_training.FIXED_STEPS]
+    rates = [record[f"bpp@{0.015625 * 2 ** (step / 256):.3g}"] for step in lapped_codec.FIXED_STEPS]
     assert rates == sorted(rates, reverse=True)
 
 
 def test_resuming_what_is_finished_changes_nothing(finished: Path) -> None:
     before = (finished / "model.ckpt").read_bytes()
-    (line,) = lapped_training.resume(finished)
+    (line,) = lapped_codec.resume(finished)
     assert lapped_model.load(finished / "model.ckpt").identity in line
     assert (finished / "model.ckpt").read_bytes() == before
 
@@ -90,22 +92,22 @@ def test_an_interrupted_run_ends_like_a_whole_one(
 ) -> None:
     folder = started(tmp_path / "run")
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(lapped_training, where, stopping(getattr(lapped_training, where), calls))
-        list(lapped_training.resume(folder))
+        patch.setattr(lapped_codec, where, stopping(getattr(lapped_codec, where), calls))
+        list(lapped_codec.resume(folder))
     assert not (folder / "model.ckpt").exists()
-    list(lapped_training.resume(folder))
+    list(lapped_codec.resume(folder))
     for name in ("model.ckpt", "history.jsonl"):
         assert (folder / name).read_bytes() == (finished / name).read_bytes()
 
 
 def test_a_generator_that_is_dropped(finished: Path, tmp_path: Path) -> None:
     folder = started(tmp_path / "run")
-    lines = lapped_training.resume(folder)
+    lines = lapped_codec.resume(folder)
     assert "fitting" in next(lines)
     assert "decoding" in next(lines)
     lines.close()
     assert not (folder / "pairs.npz").exists()
-    *_, last = lapped_training.resume(folder)
+    *_, last = lapped_codec.resume(folder)
     assert "model.ckpt" in last
     assert (folder / "model.ckpt").read_bytes() == (finished / "model.ckpt").read_bytes()
 
@@ -116,25 +118,25 @@ def test_history_is_cut_where_the_state_is(finished: Path, tmp_path: Path) -> No
     line = json.loads((folder / "history.jsonl").read_text())
     with (folder / "history.jsonl").open("a") as stream:
         stream.write(json.dumps(line | {"step": 9}) + "\n")
-    list(lapped_training.resume(folder))
+    list(lapped_codec.resume(folder))
     assert (folder / "history.jsonl").read_bytes() == (finished / "history.jsonl").read_bytes()
 
 
 def test_decode(finished: Path) -> None:
     model = lapped_model.load(finished / "model.ckpt")
     db = images()[1].db
-    restored, size = lapped_training.decode(model.coder, db, 1024)
+    restored, size = lapped_codec.decode(model.coder, db, 1024)
     assert restored.shape == db.shape
     rmse = float(np.sqrt(np.mean((restored + np.median(db) - db) ** 2)))
     assert rmse < 0.2
-    coarse, smaller = lapped_training.decode(model.coder, db, 2048)
+    coarse, smaller = lapped_codec.decode(model.coder, db, 2048)
     assert smaller < size / 2
     assert coarse.shape == db.shape
 
 
 def test_images_round_trip(tmp_path: Path) -> None:
-    lapped_training.write_images(tmp_path / "images.npz", images())
-    again = lapped_training.read_images(tmp_path / "images.npz")
+    lapped_codec.write_images(tmp_path / "images.npz", images())
+    again = lapped_codec.read_images(tmp_path / "images.npz")
     for a, b in zip(again, images(), strict=True):
         assert (a.name, a.validation) == (b.name, b.validation)
         np.testing.assert_array_equal(a.db, b.db)
@@ -142,13 +144,13 @@ def test_images_round_trip(tmp_path: Path) -> None:
 
 def test_a_run_exists_already(finished: Path) -> None:
     with pytest.raises(errors.InputError, match="--resume"):
-        lapped_training.start(finished, images(), CONFIG)
+        lapped_codec.start(finished, images(), CONFIG)
 
 
 @pytest.mark.parametrize(("kept", "message"), [([0, 1], "validation"), ([2], "training"), ([], "training")])
 def test_splits_must_not_be_empty(tmp_path: Path, kept: list[int], message: str) -> None:
     with pytest.raises(errors.InputError, match=f"none for {message}"):
-        lapped_training.start(tmp_path / "run", [images()[number] for number in kept], CONFIG)
+        lapped_codec.start(tmp_path / "run", [images()[number] for number in kept], CONFIG)
     assert not (tmp_path / "run").exists()
 
 
@@ -159,14 +161,14 @@ def test_images_smaller_than_a_crop(tmp_path: Path) -> None:
 
 def test_no_run(tmp_path: Path) -> None:
     with pytest.raises(errors.FormatError, match=r"run\.json"):
-        next(lapped_training.resume(tmp_path))
+        next(lapped_codec.resume(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"epochs": 3}', "{"])
 def test_settings_of_something_else(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(errors.FormatError, match=r"run\.json"):
-        next(lapped_training.resume(tmp_path))
+        next(lapped_codec.resume(tmp_path))
 
 
 @pytest.mark.parametrize("keep", [0, 10, 5000])
@@ -174,7 +176,7 @@ def test_images_that_are_cut_off(tmp_path: Path, keep: int) -> None:
     folder = started(tmp_path / "run")
     (folder / "images.npz").write_bytes((folder / "images.npz").read_bytes()[:keep])
     with pytest.raises(errors.FormatError, match="prepared images"):
-        next(lapped_training.resume(folder))
+        next(lapped_codec.resume(folder))
 
 
 @pytest.mark.parametrize(
@@ -187,4 +189,4 @@ def test_images_that_are_cut_off(tmp_path: Path, keep: int) -> None:
 )
 def test_restorer_is_used_where_it_is_worthwhile(gains: list[float], below: int) -> None:
     record = {f"gain@{number}": gain for number, gain in enumerate(gains)} | {"loss": 0.9}
-    assert lapped_training.worthwhile_below(record) == below
+    assert lapped_codec.worthwhile_below(record) == below

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 import tiny
-from sarcodec import bounds, errors, linear_start, models, patches, training
+from sarcodec import errors
+from sarcodec.autoencoder import architecture, network, variants
+from sarcodec.evaluation import bounds
+from sarcodec.training import linear_start, loop, patches, train_config
 
 
 @pytest.fixture(scope="module")
@@ -15,10 +18,10 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> patches.PatchSet:
     return patches.PatchSet(tiny.patch_set(tmp_path_factory.mktemp("linear") / "patches"), "train")
 
 
-def started(train: patches.PatchSet, seed: int = 0, **settings: object) -> models.Autoencoder:
+def started(train: patches.PatchSet, seed: int = 0, **settings: object) -> network.Autoencoder:
     torch.manual_seed(seed)
-    config = models.ModelConfig(**{"arch": "residual", "base_channels": 8, "latent_channels": 4, **settings})  # type: ignore[arg-type]
-    model = models.build(config)
+    config = architecture.ModelConfig(**{"arch": "residual", "base_channels": 8, "latent_channels": 4, **settings})  # type: ignore[arg-type]
+    model = variants.build(config)
     linear_start.fit(model, train, seed)
     return model.eval()
 
@@ -27,7 +30,7 @@ def pixels_of(train: patches.PatchSet) -> torch.Tensor:
     return torch.from_numpy(np.stack([train.scaled(i) for i in range(len(train))]))[:, None]
 
 
-def unclamped(model: models.Autoencoder, x: torch.Tensor) -> torch.Tensor:
+def unclamped(model: network.Autoencoder, x: torch.Tensor) -> torch.Tensor:
     """The model before its output is cut off, its mean taken away."""
     assert model.level is not None
     latent = model.encode(x * model.level.deviation + model.level.mean)
@@ -83,9 +86,9 @@ def test_what_cannot_be_linear_is_refused(
 ) -> None:
     with pytest.raises(errors.InputError, match=r"start: got linear.*pass random"):
         started(train, **settings)
-    model = models.ModelConfig(**{"arch": "residual", "base_channels": 8, "latent_channels": 4, **settings})  # type: ignore[arg-type]
+    model = architecture.ModelConfig(**{"arch": "residual", "base_channels": 8, "latent_channels": 4, **settings})  # type: ignore[arg-type]
     folder = tiny.patch_set(tmp_path / "patches", train=4, val=1)
-    config = training.TrainConfig(epochs=1, batch_size=4, start="linear", tensorboard=False)
+    config = train_config.TrainConfig(epochs=1, batch_size=4, start="linear", tensorboard=False)
     with pytest.raises(errors.InputError, match="start: got linear"):
-        training.start(tmp_path / "run", folder, model, config)
+        loop.start(tmp_path / "run", folder, model, config)
     assert not (tmp_path / "run").exists()

@@ -8,7 +8,8 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from sarcodec import errors, losses
+from sarcodec import errors
+from sarcodec.training import losses
 from tiny import BOUNDS, db
 
 

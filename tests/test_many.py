@@ -9,8 +9,11 @@ import rasterio
 
 import safe_product
 import tiny
-from sarcodec import batch, codec, errors, scene, tiling
-from sarcodec.output import Output
+from sarcodec import errors, tiling
+from sarcodec.codec import codec
+from sarcodec.scene import batch, decision, files, model_store
+from sarcodec.scene import sources as scene_sources
+from sarcodec.scene.output import Output
 from test_cli import call
 
 
@@ -65,12 +68,12 @@ def test_parts_of_many(archive: Path, model: Path, tmp_path: Path) -> None:
 
 
 def test_jobs(archive: Path, tmp_path: Path) -> None:
-    jobs = batch.decompress_jobs([archive], tmp_path / "out")
+    jobs = scene_sources.decompress_jobs([archive], tmp_path / "out")
     assert [job.target.name for job in jobs] == sorted([safe_product.NAME, "forest.tif", "harbour.tif"])
     assert {job.target.name: job.pixels for job in jobs}["forest.tif"] == 2 * 100 * 130
     part = Output(tiling.Window.at(top=0, left=0, height=10, width=20), ("VV",))
-    jobs = batch.decompress_jobs([archive / "forest.sarc"], tmp_path / "out", output=part)
-    assert jobs == [batch.Job(str(archive / "forest.sarc"), tmp_path / "out/forest.tif", 200)]
+    jobs = scene_sources.decompress_jobs([archive / "forest.sarc"], tmp_path / "out", output=part)
+    assert jobs == [scene_sources.Job(str(archive / "forest.sarc"), tmp_path / "out/forest.tif", 200)]
 
 
 def test_refusals(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,9 +146,11 @@ def test_one_that_fails_stops_no_other(archive: Path, model: Path, tmp_path: Pat
     data = bytearray((archive / "harbour.sarc").read_bytes())
     data[1500] ^= 1
     flipped.write_bytes(data)
-    jobs = batch.decompress_jobs([cut, archive / "harbour.sarc", flipped, archive / "forest.sarc"], tmp_path / "new")
+    jobs = scene_sources.decompress_jobs(
+        [cut, archive / "harbour.sarc", flipped, archive / "forest.sarc"], tmp_path / "new"
+    )
     assert jobs[0].pixels == 0 and jobs[0].target.name == "cut.tif"
-    begun: list[batch.Job] = []
+    begun: list[scene_sources.Job] = []
     told: list[int] = []
     found = list(batch.decompress_files(jobs, model=model, begin=begun.append, advance=told.append))
     assert [outcome.job for outcome in found] == begun == jobs
@@ -153,19 +158,19 @@ def test_one_that_fails_stops_no_other(archive: Path, model: Path, tmp_path: Pat
     assert "cut.sarc" in (found[0].error or "") and "flipped.sarc" in (found[2].error or "")
     assert sum(told) == sum(job.pixels for job in jobs)
     assert names(tmp_path / "new") == ["forest.tif", "harbour.tif"]
-    assert found[1].size == scene.Size((archive / "harbour.sarc").stat().st_size, 2, 100, 130)
+    assert found[1].size == decision.Size((archive / "harbour.sarc").stat().st_size, 2, 100, 130)
 
 
 def test_a_model_is_loaded_once(archive: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
-    load = scene.open_codec
+    load = model_store.open_codec
 
     def counted(*words: object, **how: object) -> codec.Codec:
         loaded.append(words)
         return load(*words, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(scene, "open_codec", counted)
-    jobs = batch.decompress_jobs([archive / "forest.sarc", archive / "harbour.sarc"], tmp_path / "new")
+    monkeypatch.setattr(files, "open_codec", counted)
+    jobs = scene_sources.decompress_jobs([archive / "forest.sarc", archive / "harbour.sarc"], tmp_path / "new")
     assert all(outcome.size for outcome in batch.decompress_files(jobs, model=model))
     assert loaded == [(model,)]
     with pytest.raises(errors.InputError, match="'nothing' is neither"):
@@ -175,9 +180,9 @@ def test_a_model_is_loaded_once(archive: Path, model: Path, tmp_path: Path, monk
 def test_files_of_several_models(archive: Path, model: Path, tmp_path: Path) -> None:
     """One with a guaranteed error needs none; one of another model is named, and the others are restored."""
     bounded, other = tmp_path / "bounded.sarc", tmp_path / "other.sarc"
-    scene.compress_file(archive.parent / "forest.tif", bounded, max_error=2)
-    scene.compress_file(archive.parent / "forest.tif", other, "lapped64")
-    jobs = batch.decompress_jobs([bounded, other, archive / "forest.sarc"], tmp_path / "new")
+    files.compress_file(archive.parent / "forest.tif", bounded, max_error=2)
+    files.compress_file(archive.parent / "forest.tif", other, "lapped64")
+    jobs = scene_sources.decompress_jobs([bounded, other, archive / "forest.sarc"], tmp_path / "new")
     found = list(batch.decompress_files(jobs, model=model))
     assert [outcome.size is None for outcome in found] == [False, True, False]
     assert "other.sarc" in (found[1].error or "")
@@ -232,5 +237,5 @@ def test_a_source_is_never_a_target(archive: Path, model: Path, tmp_path: Path) 
     before = source.read_bytes()
     assert call("decompress", source, "-o", tmp_path, "--model", model, "--overwrite") == 1
     assert source.read_bytes() == before
-    (job,) = batch.decompress_jobs([source], tmp_path / "new")
+    (job,) = scene_sources.decompress_jobs([source], tmp_path / "new")
     assert job.target == tmp_path / "new/forest.tif"

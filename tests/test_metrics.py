@@ -15,20 +15,23 @@ import skimage.metrics
 import torch
 from scipy import ndimage
 
-from sarcodec import errors, metrics
+from sarcodec import errors
+from sarcodec.metrics import edges as metric_edges
+from sarcodec.metrics import error, radiometric, similarity, summary
+from sarcodec.metrics import looks as metric_looks
 
 PAIR_FUNCTIONS = (
-    metrics.evaluate,
-    metrics.rmse_db,
-    metrics.psnr,
-    metrics.ssim,
-    metrics.ms_ssim,
-    metrics.enl_ratio,
-    metrics.epi,
-    metrics.gradient_correlation,
-    metrics.radiometric_bias,
-    metrics.water_iou,
-    metrics.bright_target_error,
+    summary.evaluate,
+    error.rmse_db,
+    error.psnr,
+    similarity.ssim,
+    similarity.ms_ssim,
+    metric_looks.enl_ratio,
+    metric_edges.epi,
+    metric_edges.gradient_correlation,
+    radiometric.radiometric_bias,
+    radiometric.water_iou,
+    radiometric.bright_target_error,
 )
 
 
@@ -49,7 +52,7 @@ def all_valid(image: np.ndarray) -> np.ndarray:
     return np.ones(image.shape, bool)
 
 
-def same(first: metrics.Metrics, second: metrics.Metrics) -> bool:
+def same(first: summary.Metrics, second: summary.Metrics) -> bool:
     """Equal bit for bit, NaN equal to NaN."""
     return all(
         a == b or (math.isnan(a) and math.isnan(b))
@@ -64,9 +67,9 @@ def same(first: metrics.Metrics, second: metrics.Metrics) -> bool:
 def test_constant_offset_gives_its_psnr(offset_db: float) -> None:
     original = speckled((40, 50))
     valid = all_valid(original)
-    assert metrics.rmse_db(original, original + offset_db, valid) == pytest.approx(abs(offset_db), rel=1e-12)
+    assert error.rmse_db(original, original + offset_db, valid) == pytest.approx(abs(offset_db), rel=1e-12)
     expected = 20.0 * math.log10(30.0 / abs(offset_db))
-    assert metrics.psnr(original, original + offset_db, valid) == pytest.approx(expected, abs=1e-9)
+    assert error.psnr(original, original + offset_db, valid) == pytest.approx(expected, abs=1e-9)
 
 
 def test_known_noise_gives_its_psnr_whatever_the_range_of_the_image() -> None:
@@ -74,14 +77,14 @@ def test_known_noise_gives_its_psnr_whatever_the_range_of_the_image() -> None:
     expected = 20.0 * math.log10(30.0 / math.sqrt(np.mean(noise**2)))
     for scale in (0.1, 1.0, 10.0):
         original = scale * speckled((64, 64))
-        got = metrics.psnr(original, original + noise, all_valid(original))
+        got = error.psnr(original, original + noise, all_valid(original))
         assert got == pytest.approx(expected, abs=1e-9)
 
 
 def test_psnr_of_identical_images_is_infinite() -> None:
     original = speckled((8, 8))
-    assert metrics.psnr(original, original, all_valid(original)) == math.inf
-    assert metrics.rmse_db(original, original, all_valid(original)) == 0.0
+    assert error.psnr(original, original, all_valid(original)) == math.inf
+    assert error.rmse_db(original, original, all_valid(original)) == 0.0
 
 
 def test_normalised_psnr_clips_both_images() -> None:
@@ -89,9 +92,9 @@ def test_normalised_psnr_clips_both_images() -> None:
     restored = np.array([[-60.0, -17.0, -10.0, 30.0]])
     valid = all_valid(original)
     expected = -20.0 * math.log10(math.sqrt((3.0 / 30.0) ** 2 / 4.0))
-    assert metrics.psnr_normalised(original, restored, valid, -30.0, 0.0) == pytest.approx(expected, abs=1e-9)
-    wide = metrics.psnr_normalised(original, restored, valid, -100.0, 100.0)
-    error_db = metrics.rmse_db(original, restored, valid)
+    assert error.psnr_normalised(original, restored, valid, -30.0, 0.0) == pytest.approx(expected, abs=1e-9)
+    wide = error.psnr_normalised(original, restored, valid, -100.0, 100.0)
+    error_db = error.rmse_db(original, restored, valid)
     assert wide == pytest.approx(20.0 * math.log10(200.0 / error_db), abs=1e-9)
 
 
@@ -99,7 +102,7 @@ def test_normalised_psnr_clips_both_images() -> None:
 def test_normalised_psnr_refuses_bad_limits(limits: tuple[float, float]) -> None:
     image = np.zeros((2, 2))
     with pytest.raises(errors.InputError, match=r"vmin_db < vmax_db"):
-        metrics.psnr_normalised(image, image, all_valid(image), *limits)
+        error.psnr_normalised(image, image, all_valid(image), *limits)
 
 
 # structural similarity
@@ -118,7 +121,7 @@ def test_ssim_agrees_with_scikit_image(shape: tuple[int, int]) -> None:
         use_sample_covariance=False,
         data_range=30.0,
     )
-    assert metrics.ssim(original, restored, all_valid(original)) == pytest.approx(expected, abs=1e-9)
+    assert similarity.ssim(original, restored, all_valid(original)) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("level_db", [0.0, 60.0])
@@ -129,8 +132,8 @@ def test_ssim_of_a_cut_out_is_that_of_the_cut_out_image(level_db: float) -> None
     valid[7:40, 10:55] = True
     original[0, 0] = -300.0  # outside the cut-out: must not become the shift
     inside = (slice(7, 40), slice(10, 55))
-    expected = metrics.ssim(original[inside], restored[inside], valid[inside])
-    assert metrics.ssim(original, restored, valid) == pytest.approx(expected, abs=1e-12)
+    expected = similarity.ssim(original[inside], restored[inside], valid[inside])
+    assert similarity.ssim(original, restored, valid) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(176, 176), (192, 256)])
@@ -140,24 +143,24 @@ def test_ms_ssim_agrees_with_pytorch_msssim(shape: tuple[int, int]) -> None:
     tensors = [torch.from_numpy(image - original.min())[None, None] for image in (original, restored)]
     expected = float(pytorch_msssim.ms_ssim(*tensors, data_range=30.0))
     assert 0.5 < expected < 0.999
-    assert metrics.ms_ssim(original, restored, all_valid(original)) == pytest.approx(expected, abs=1e-6)
+    assert similarity.ms_ssim(original, restored, all_valid(original)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_ms_ssim_needs_161_pixels_on_both_sides() -> None:
     original = speckled((161, 170))
     restored = restored_from(original)
     valid = all_valid(original)
-    assert 0.5 < metrics.ms_ssim(original, restored, valid) < 1.0
-    assert math.isnan(metrics.ms_ssim(original[:160], restored[:160], valid[:160]))
-    assert math.isnan(metrics.ms_ssim(original[:, :160], restored[:, :160], valid[:, :160]))
+    assert 0.5 < similarity.ms_ssim(original, restored, valid) < 1.0
+    assert math.isnan(similarity.ms_ssim(original[:160], restored[:160], valid[:160]))
+    assert math.isnan(similarity.ms_ssim(original[:, :160], restored[:, :160], valid[:, :160]))
 
 
 def test_ms_ssim_survives_scattered_invalid_pixels() -> None:
     original = speckled((192, 192))
     restored = restored_from(original)
     valid = np.random.default_rng(5).random(original.shape) > 0.01
-    whole = metrics.ms_ssim(original, restored, all_valid(original))
-    assert metrics.ms_ssim(original, restored, valid) == pytest.approx(whole, abs=0.01)
+    whole = similarity.ms_ssim(original, restored, all_valid(original))
+    assert similarity.ms_ssim(original, restored, valid) == pytest.approx(whole, abs=0.01)
 
 
 def test_ms_ssim_leaves_out_coarse_pixels_that_are_mostly_invalid() -> None:
@@ -166,18 +169,18 @@ def test_ms_ssim_leaves_out_coarse_pixels_that_are_mostly_invalid() -> None:
     valid = all_valid(original)
     valid[79:82, 79:82] = False
     valid[80, 80] = True  # one of four in its block, and in no valid window at full size
-    expected = metrics.ms_ssim(original, restored, valid)
+    expected = similarity.ms_ssim(original, restored, valid)
     restored[80, 80] += 100.0
-    assert metrics.ms_ssim(original, restored, valid) == expected
+    assert similarity.ms_ssim(original, restored, valid) == expected
     valid[80, 81] = True
-    expected = metrics.ms_ssim(original, restored, valid)
+    expected = similarity.ms_ssim(original, restored, valid)
     restored[80, 80] += 100.0
-    assert metrics.ms_ssim(original, restored, valid) < expected
+    assert similarity.ms_ssim(original, restored, valid) < expected
 
 
 def test_ms_ssim_of_an_inverted_image_is_zero_not_nan() -> None:
     original = speckled((176, 176))
-    assert metrics.ms_ssim(original, -original, all_valid(original)) == 0.0
+    assert similarity.ms_ssim(original, -original, all_valid(original)) == 0.0
 
 
 def test_data_range_never_comes_from_the_restored_image() -> None:
@@ -188,7 +191,7 @@ def test_data_range_never_comes_from_the_restored_image() -> None:
     options = {"win_size": 11, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     trapped = skimage.metrics.structural_similarity(*shifted, data_range=np.ptp(restored), **options)
     honest = skimage.metrics.structural_similarity(*shifted, data_range=30.0, **options)
-    got = metrics.ssim(original, restored, all_valid(original))
+    got = similarity.ssim(original, restored, all_valid(original))
     assert trapped > 0.95
     assert got == pytest.approx(honest, abs=1e-9)
     assert got < 0.5
@@ -200,16 +203,16 @@ def test_data_range_never_comes_from_the_restored_image() -> None:
 @pytest.mark.parametrize("looks", [1.0, 4.4, 20.0])
 def test_enl_of_simulated_speckle_is_its_number_of_looks(looks: float) -> None:
     intensity = np.random.default_rng(7).gamma(looks, 0.02 / looks, (500, 500))
-    assert metrics.enl(intensity) == pytest.approx(looks, rel=0.02)
+    assert metric_looks.enl(intensity) == pytest.approx(looks, rel=0.02)
 
 
 def test_enl_of_degenerate_values() -> None:
-    assert metrics.enl([0.1, 0.1, 0.1]) == math.inf
-    assert metrics.enl([1.0, 3.0]) == 4.0
-    assert math.isnan(metrics.enl([]))
-    assert math.isnan(metrics.enl([0.0, 0.0]))
+    assert metric_looks.enl([0.1, 0.1, 0.1]) == math.inf
+    assert metric_looks.enl([1.0, 3.0]) == 4.0
+    assert math.isnan(metric_looks.enl([]))
+    assert math.isnan(metric_looks.enl([0.0, 0.0]))
     with pytest.raises(errors.InputError, match="intensity"):
-        metrics.enl([1.0, math.nan])
+        metric_looks.enl([1.0, math.nan])
 
 
 def test_enl_ratio_of_averaged_speckle_counts_the_averaged_looks() -> None:
@@ -217,7 +220,7 @@ def test_enl_ratio_of_averaged_speckle_counts_the_averaged_looks() -> None:
     one, other = (generator.gamma(4.0, 0.25, (450, 450)) for _ in range(2))
     original, restored = 10.0 * np.log10(one), 10.0 * np.log10((one + other) / 2.0)
     # every window counts, so that selection on the original does not bias the ratio
-    ratio = metrics.enl_ratio(original, restored, all_valid(original), max_cv=10.0)
+    ratio = metric_looks.enl_ratio(original, restored, all_valid(original), max_cv=10.0)
     assert ratio == pytest.approx(2.0, rel=0.05)
 
 
@@ -229,9 +232,9 @@ def test_enl_windows_are_chosen_on_the_original() -> None:
     restored = np.where(calm, original, -15.0)  # all texture lost elsewhere
     valid = all_valid(original)
     # 2 of 100 windows are kept; the top fifth is 20 windows, so its median is of flattened ones
-    assert metrics.enl_ratio(original, restored, valid) == math.inf
-    assert metrics.enl_ratio(original, restored, valid, max_cv=0.1) == pytest.approx(1.0)
-    assert math.isnan(metrics.enl_ratio(original, restored, valid, max_cv=1e-6))
+    assert metric_looks.enl_ratio(original, restored, valid) == math.inf
+    assert metric_looks.enl_ratio(original, restored, valid, max_cv=0.1) == pytest.approx(1.0)
+    assert math.isnan(metric_looks.enl_ratio(original, restored, valid, max_cv=1e-6))
 
 
 def test_enl_ratio_takes_the_top_fifth_and_no_more() -> None:
@@ -241,7 +244,7 @@ def test_enl_ratio_takes_the_top_fifth_and_no_more() -> None:
     # ten windows, the top fifth are the two of contrast 1 and 2, changed here by factors 2 and 4 in ENL
     factor = np.select([contrast == 1.0, contrast == 2.0], [math.sqrt(0.5), math.sqrt(0.25)], 3.0)
     restored = 1.0 + (original - 1.0) * np.minimum(factor, 10.0 / contrast * 0.99)
-    ratio = metrics.enl_ratio(10.0 * np.log10(original), 10.0 * np.log10(restored), all_valid(original))
+    ratio = metric_looks.enl_ratio(10.0 * np.log10(original), 10.0 * np.log10(restored), all_valid(original))
     assert ratio == pytest.approx(3.0, rel=1e-9)
 
 
@@ -249,7 +252,7 @@ def test_enl_ratio_takes_the_top_fifth_and_no_more() -> None:
 def test_enl_ratio_refuses_a_bad_threshold(max_cv: float) -> None:
     image = speckled((30, 30))
     with pytest.raises(errors.InputError, match="max_cv"):
-        metrics.enl_ratio(image, image, all_valid(image), max_cv=max_cv)
+        metric_looks.enl_ratio(image, image, all_valid(image), max_cv=max_cv)
 
 
 # edges
@@ -258,16 +261,16 @@ def test_enl_ratio_refuses_a_bad_threshold(max_cv: float) -> None:
 def test_edge_preservation_of_identical_images_is_exactly_one() -> None:
     original = speckled((64, 48))
     valid = all_valid(original)
-    assert metrics.epi(original, original, valid) == 1.0
-    assert metrics.gradient_correlation(original, original, valid) == 1.0
+    assert metric_edges.epi(original, original, valid) == 1.0
+    assert metric_edges.gradient_correlation(original, original, valid) == 1.0
 
 
 def test_edge_preservation_ignores_sign_scale_and_level_of_the_gradient() -> None:
     original = speckled((64, 48))
     valid = all_valid(original)
     for restored in (-original, 0.5 * original - 7.0):
-        assert metrics.epi(original, restored, valid) == pytest.approx(1.0, abs=1e-12)
-        assert metrics.gradient_correlation(original, restored, valid) == pytest.approx(1.0, abs=1e-12)
+        assert metric_edges.epi(original, restored, valid) == pytest.approx(1.0, abs=1e-12)
+        assert metric_edges.gradient_correlation(original, restored, valid) == pytest.approx(1.0, abs=1e-12)
 
 
 def test_edge_preservation_by_its_formula() -> None:
@@ -285,20 +288,20 @@ def test_edge_preservation_by_its_formula() -> None:
     first, second = magnitude(original), magnitude(restored)
     valid = all_valid(original)
     expected = first @ second / math.sqrt((first @ first) * (second @ second))
-    assert metrics.epi(original, restored, valid) == pytest.approx(expected, abs=1e-12)
+    assert metric_edges.epi(original, restored, valid) == pytest.approx(expected, abs=1e-12)
     correlation = np.corrcoef(first, second)[0, 1]
-    assert metrics.gradient_correlation(original, restored, valid) == pytest.approx(correlation, abs=1e-12)
-    assert metrics.epi(original, restored, valid) > metrics.gradient_correlation(original, restored, valid)
+    assert metric_edges.gradient_correlation(original, restored, valid) == pytest.approx(correlation, abs=1e-12)
+    assert metric_edges.epi(original, restored, valid) > metric_edges.gradient_correlation(original, restored, valid)
 
 
 def test_lost_edges_score_zero_and_absent_edges_nan() -> None:
     edges, flat = speckled((20, 20)), np.full((20, 20), -12.0)
     ramp = np.tile(np.arange(20.0) * 0.1 - 17.0, (20, 1))
     valid = all_valid(edges)
-    assert metrics.epi(edges, flat, valid) == 0.0
-    assert math.isnan(metrics.epi(flat, edges, valid))
-    assert metrics.gradient_correlation(edges, ramp, valid) == 0.0
-    assert math.isnan(metrics.gradient_correlation(ramp, edges, valid))
+    assert metric_edges.epi(edges, flat, valid) == 0.0
+    assert math.isnan(metric_edges.epi(flat, edges, valid))
+    assert metric_edges.gradient_correlation(edges, ramp, valid) == 0.0
+    assert math.isnan(metric_edges.gradient_correlation(ramp, edges, valid))
 
 
 # radiometry and use
@@ -308,7 +311,7 @@ def test_lost_edges_score_zero_and_absent_edges_nan() -> None:
 def test_scaling_the_intensity_is_a_bias_of_its_decibels(factor: float) -> None:
     original = speckled((100, 70))
     expected = 10.0 * math.log10(factor)
-    overall, median, p95 = metrics.radiometric_bias(original, original + expected, all_valid(original))
+    overall, median, p95 = radiometric.radiometric_bias(original, original + expected, all_valid(original))
     assert overall == pytest.approx(expected, abs=1e-9)
     assert median == pytest.approx(abs(expected), abs=1e-9)
     assert p95 == pytest.approx(abs(expected), abs=1e-9)
@@ -319,7 +322,7 @@ def test_bias_of_windows_does_not_cancel_as_the_overall_one_does() -> None:
     restored = original.copy()
     restored[:32] += 10.0 * math.log10(1.2)
     restored[32:] += 10.0 * math.log10(0.8)
-    overall, median, p95 = metrics.radiometric_bias(original, restored, all_valid(original))
+    overall, median, p95 = radiometric.radiometric_bias(original, restored, all_valid(original))
     up, down = 10.0 * math.log10(1.2), -10.0 * math.log10(0.8)
     assert overall == pytest.approx(0.0, abs=1e-12)
     assert median == pytest.approx((up + down) / 2.0)
@@ -329,7 +332,7 @@ def test_bias_of_windows_does_not_cancel_as_the_overall_one_does() -> None:
 def test_bias_percentiles_over_windows() -> None:
     original = np.full((32, 320), -10.0)
     offsets_db = np.repeat(np.arange(1, 11) / 10.0, 32)
-    _, median, p95 = metrics.radiometric_bias(original, original - offsets_db, all_valid(original))
+    _, median, p95 = radiometric.radiometric_bias(original, original - offsets_db, all_valid(original))
     assert median == pytest.approx(0.55)
     assert p95 == pytest.approx(0.955)
 
@@ -340,9 +343,9 @@ def test_bias_uses_half_valid_windows_only() -> None:
     restored[:, 32:] += 1.0
     valid = all_valid(original)
     valid[17:, 32:] = False
-    assert metrics.radiometric_bias(original, restored, valid)[1] == pytest.approx(0.5)
+    assert radiometric.radiometric_bias(original, restored, valid)[1] == pytest.approx(0.5)
     valid[15:, 32:] = False
-    assert metrics.radiometric_bias(original, restored, valid)[1] == pytest.approx(0.0)
+    assert radiometric.radiometric_bias(original, restored, valid)[1] == pytest.approx(0.0)
 
 
 def test_water_threshold_agrees_with_scikit_image() -> None:
@@ -352,14 +355,14 @@ def test_water_threshold_agrees_with_scikit_image() -> None:
     water, restored_water = original <= threshold, restored <= threshold
     expected = (water & restored_water).sum() / (water | restored_water).sum()
     assert 0.7 < expected < 1.0
-    assert metrics.water_iou(original, restored, all_valid(original)) == expected
+    assert radiometric.water_iou(original, restored, all_valid(original)) == expected
 
 
 def test_water_iou_counts_pixels() -> None:
     original = np.where(np.arange(100) < 40, -22.0, -8.0).reshape(10, 10)
     restored = np.where((np.arange(100) >= 10) & (np.arange(100) < 50), -22.0, -8.0).reshape(10, 10)
-    assert metrics.water_iou(original, restored, all_valid(original)) == 30 / 50
-    assert metrics.water_iou(original, np.full((10, 10), 0.0), all_valid(original)) == 0.0
+    assert radiometric.water_iou(original, restored, all_valid(original)) == 30 / 50
+    assert radiometric.water_iou(original, np.full((10, 10), 0.0), all_valid(original)) == 0.0
 
 
 def test_bright_targets_are_the_brightest_thousandth_of_the_original() -> None:
@@ -368,16 +371,16 @@ def test_bright_targets_are_the_brightest_thousandth_of_the_original() -> None:
     restored[-1, -5:] -= [3.0, 4.0, 0.0, 0.0, 0.0]
     restored[:40] += 50.0  # elsewhere: must not count
     valid = all_valid(original)
-    assert metrics.bright_target_error(original, restored, valid) == pytest.approx(math.sqrt(25.0 / 5.0))
+    assert radiometric.bright_target_error(original, restored, valid) == pytest.approx(math.sqrt(25.0 / 5.0))
     valid[-1, -5:] = False
-    assert metrics.bright_target_error(original, restored, valid) == 0.0
+    assert radiometric.bright_target_error(original, restored, valid) == 0.0
 
 
 def test_equally_bright_targets_all_count() -> None:
     original = np.zeros((10, 10))
     restored = np.zeros((10, 10))
     restored[0, 0] = 5.0
-    assert metrics.bright_target_error(original, restored, all_valid(original)) == pytest.approx(0.5)
+    assert radiometric.bright_target_error(original, restored, all_valid(original)) == pytest.approx(0.5)
 
 
 # invalid pixels, degenerate images, arguments
@@ -404,9 +407,9 @@ def test_invalid_pixels_never_change_a_metric(
         "border": np.indices((height, width))[1] < 3,
         "all": np.ones((height, width), bool),
     }[invalid]
-    expected = metrics.evaluate(original, restored, ~lost)
+    expected = summary.evaluate(original, restored, ~lost)
     poisoned = [np.where(lost, poison, image) for poison, image in zip(poisons, (original, restored), strict=True)]
-    assert same(metrics.evaluate(*poisoned, ~lost), expected)
+    assert same(summary.evaluate(*poisoned, ~lost), expected)
     assert expected.valid_pixels == height * width - lost.sum()
 
 
@@ -415,10 +418,10 @@ def test_invalid_pixels_never_change_a_metric_of_a_large_image() -> None:
     restored = restored_from(original)
     valid = np.random.default_rng(2).random(original.shape) > 0.003
     valid[:20, :30] = False
-    expected = metrics.evaluate(original, restored, valid)
+    expected = summary.evaluate(original, restored, valid)
     assert all(math.isfinite(value) for value in expected.to_dict().values())
     original[~valid], restored[~valid] = math.nan, -math.inf
-    assert same(metrics.evaluate(original, restored, valid), expected)
+    assert same(summary.evaluate(original, restored, valid), expected)
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (1, 1), (1, 40), (2, 2), (3, 3), (10, 10), (33, 3)])
@@ -426,7 +429,7 @@ def test_invalid_pixels_never_change_a_metric_of_a_large_image() -> None:
 def test_degenerate_images_give_nan_and_no_warning(shape: tuple[int, int], kind: str) -> None:
     original = np.full(shape, -12.3) if kind == "constant" else speckled(shape)
     valid = np.full(shape, kind != "all invalid")
-    result = metrics.evaluate(original, original + 1.0, valid)
+    result = summary.evaluate(original, original + 1.0, valid)
     assert math.isnan(result.ssim)
     assert math.isnan(result.ms_ssim)
     if valid.any():
@@ -445,18 +448,18 @@ UNDEFINED_WITHOUT_CONTRAST = ("enl_ratio", "epi", "gradient_correlation", "water
 @pytest.mark.parametrize("shape", [(200, 200), (7, 5), (1, 1)])
 def test_an_exact_copy_of_a_constant_image_has_lost_nothing(shape: tuple[int, int]) -> None:
     original = np.full(shape, -12.3)
-    result = metrics.evaluate(original, original, all_valid(original))
+    result = summary.evaluate(original, original, all_valid(original))
     assert result.psnr_db == math.inf
     assert result.ssim == pytest.approx(1.0) and result.ms_ssim == pytest.approx(1.0)
     assert result.bias_db == result.bias_median_abs_db == result.bias_p95_abs_db == 0.0
     assert all(getattr(result, name) == 1.0 for name in UNDEFINED_WITHOUT_CONTRAST)
-    assert {metrics.grade(name, getattr(result, name)) for name in metrics.TARGETS} == {"excellent"}
-    assert math.isnan(metrics.epi(original, original, all_valid(original)))  # the figure itself is not defined
+    assert {summary.grade(name, getattr(result, name)) for name in summary.TARGETS} == {"excellent"}
+    assert math.isnan(metric_edges.epi(original, original, all_valid(original)))  # the figure itself is not defined
 
 
 def test_a_constant_image_that_is_not_exact_has_figures_that_are_not_defined() -> None:
     original = np.full((200, 200), -12.3)
-    result = metrics.evaluate(original, original + 0.01, all_valid(original))
+    result = summary.evaluate(original, original + 0.01, all_valid(original))
     assert result.psnr_db == pytest.approx(69.54, abs=0.01) and result.ssim > 0.99
     assert all(math.isnan(getattr(result, name)) for name in UNDEFINED_WITHOUT_CONTRAST)
 
@@ -464,7 +467,7 @@ def test_a_constant_image_that_is_not_exact_has_figures_that_are_not_defined() -
 def test_a_diverged_reconstruction_gets_bad_figures_without_a_warning() -> None:
     original = speckled((200, 200))
     restored = np.full(original.shape, 1e30, np.float32)
-    result = metrics.evaluate(original, restored, all_valid(original))
+    result = summary.evaluate(original, restored, all_valid(original))
     assert result.psnr_db < 0.0
     assert result.ssim < 0.1
     assert result.bias_db > 100.0
@@ -472,7 +475,7 @@ def test_a_diverged_reconstruction_gets_bad_figures_without_a_warning() -> None:
 
 def test_identical_images_are_perfect() -> None:
     original = speckled((200, 200))
-    result = metrics.evaluate(original.astype(np.float32), original.astype(np.float32), all_valid(original))
+    result = summary.evaluate(original.astype(np.float32), original.astype(np.float32), all_valid(original))
     assert result.ssim == pytest.approx(1.0, abs=1e-12)
     assert result.ms_ssim == pytest.approx(1.0, abs=1e-12)
     assert result.enl_ratio == result.epi == result.water_iou == 1.0
@@ -504,15 +507,15 @@ def test_inputs_are_left_alone() -> None:
     valid = all_valid(original)
     valid[3, 3] = False
     copies = original.copy(), valid.copy()
-    metrics.evaluate(original, original, valid)
+    summary.evaluate(original, original, valid)
     assert np.array_equal(original, copies[0])
     assert np.array_equal(valid, copies[1])
 
 
 def test_metrics_are_frozen_and_go_through_json() -> None:
     original = speckled((200, 200))
-    result = metrics.evaluate(original, restored_from(original), all_valid(original))
-    assert metrics.Metrics(**json.loads(json.dumps(result.to_dict()))) == result
+    result = summary.evaluate(original, restored_from(original), all_valid(original))
+    assert summary.Metrics(**json.loads(json.dumps(result.to_dict()))) == result
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.ssim = 1.0  # type: ignore[misc]
 
@@ -536,13 +539,13 @@ def test_metrics_are_frozen_and_go_through_json() -> None:
     ],
 )
 def test_grades(name: str, value: float, expected: str) -> None:
-    assert metrics.grade(name, value) == expected
+    assert summary.grade(name, value) == expected
 
 
 def test_targets_name_fields_and_unknown_names_are_refused() -> None:
-    assert set(metrics.TARGETS) <= {field.name for field in dataclasses.fields(metrics.Metrics)}
+    assert set(summary.TARGETS) <= {field.name for field in dataclasses.fields(summary.Metrics)}
     with pytest.raises(errors.InputError, match=r"'sharpness'.*enl_ratio, epi, psnr_db, ssim"):
-        metrics.grade("sharpness", 1.0)
+        summary.grade("sharpness", 1.0)
 
 
 def test_a_chip_takes_no_longer_than_a_few_seconds() -> None:
@@ -550,5 +553,5 @@ def test_a_chip_takes_no_longer_than_a_few_seconds() -> None:
     restored = restored_from(original)
     valid = all_valid(original)
     start = time.perf_counter()
-    metrics.evaluate(original, restored, valid)
+    summary.evaluate(original, restored, valid)
     assert time.perf_counter() - start < 5.0  # about 0.2 s; loops over windows would take minutes

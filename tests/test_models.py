@@ -4,17 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from sarcodec import errors, models
+from sarcodec import errors
+from sarcodec.autoencoder import architecture, network, variants
 
 
-def tiny(**changes: int) -> models.Autoencoder:
+def tiny(**changes: int) -> network.Autoencoder:
     torch.manual_seed(0)
-    return models.build(models.ModelConfig(**{"base_channels": 8, "latent_channels": 4, **changes})).eval()
+    return variants.build(architecture.ModelConfig(**{"base_channels": 8, "latent_channels": 4, **changes})).eval()
 
 
 def test_config_round_trip() -> None:
-    config = models.ModelConfig("plain", 8, 32, 3)
-    assert models.ModelConfig.from_dict(config.to_dict()) == config
+    config = architecture.ModelConfig("plain", 8, 32, 3)
+    assert architecture.ModelConfig.from_dict(config.to_dict()) == config
     assert (config.stride, config.latent_ratio) == (8, 8.0)
 
 
@@ -31,19 +32,19 @@ def test_config_round_trip() -> None:
 )
 def test_config_refuses_bad_values(change: dict[str, object]) -> None:
     with pytest.raises(errors.InputError, match=next(iter(change))):
-        models.ModelConfig(**change)  # type: ignore[arg-type]
+        architecture.ModelConfig(**change)  # type: ignore[arg-type]
     with pytest.raises(errors.FormatError, match=next(iter(change))):
-        models.ModelConfig.from_dict(models.ModelConfig().to_dict() | change)
+        architecture.ModelConfig.from_dict(architecture.ModelConfig().to_dict() | change)
 
 
 def test_config_refuses_unknown_keys() -> None:
     with pytest.raises(errors.FormatError, match="depth"):
-        models.ModelConfig.from_dict({"depth": 3})
+        architecture.ModelConfig.from_dict({"depth": 3})
 
 
 def test_unknown_architecture() -> None:
     with pytest.raises(errors.InputError, match=r"'fancy'.*plain"):
-        models.build(models.ModelConfig(arch="fancy"))
+        variants.build(architecture.ModelConfig(arch="fancy"))
 
 
 @pytest.mark.parametrize(("channels", "ratio"), [(64, 4), (32, 8), (16, 16), (8, 32), (4, 64)])
@@ -68,13 +69,13 @@ def test_other_depths(stages: int) -> None:
 
 @pytest.mark.parametrize("channels", [4, 16, 64])
 def test_parameters_of_the_full_size(channels: int) -> None:
-    model = models.build(models.ModelConfig(latent_channels=channels))
+    model = variants.build(architecture.ModelConfig(latent_channels=channels))
     assert 1.5e6 <= sum(p.numel() for p in model.parameters()) <= 5e6
 
 
 def test_recipe_of_variant_a() -> None:
     """5×5 stride 2 + batch norm + LeakyReLU(0.2) down; 4×4 stride 2 transposed + batch norm + ReLU up."""
-    model = models.build(models.ModelConfig())
+    model = variants.build(architecture.ModelConfig())
     assert [type(layer) for stage in model.encoder for layer in stage] == 3 * [
         nn.Conv2d,
         nn.BatchNorm2d,
@@ -168,10 +169,10 @@ VARIANTS = [
 
 @pytest.mark.parametrize("change", VARIANTS, ids=str)
 def test_residual_and_attention_variants(change: dict[str, object]) -> None:
-    config = models.ModelConfig(base_channels=8, latent_channels=4, **change)
-    assert models.ModelConfig.from_dict(config.to_dict()) == config
+    config = architecture.ModelConfig(base_channels=8, latent_channels=4, **change)
+    assert architecture.ModelConfig.from_dict(config.to_dict()) == config
     torch.manual_seed(0)
-    model = models.build(config)
+    model = variants.build(config)
     pixels = torch.rand(2, 1, 96, 64)
     restored, latent = model(pixels)
     assert latent.shape == (2, 4, 96 // config.stride, 64 // config.stride)
@@ -194,12 +195,12 @@ def test_residual_and_attention_variants(change: dict[str, object]) -> None:
 )
 def test_options_that_an_architecture_does_not_have(change: dict[str, object]) -> None:
     with pytest.raises(errors.InputError, match=r"arch|attention_at"):
-        models.ModelConfig(**change)  # type: ignore[arg-type]
+        architecture.ModelConfig(**change)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("arch", ["residual", "cbam"])
 def test_parameters_of_variants_b_and_c(arch: str) -> None:
-    count = sum(p.numel() for p in models.build(models.ModelConfig(arch)).parameters())
+    count = sum(p.numel() for p in variants.build(architecture.ModelConfig(arch)).parameters())
     assert 5e6 <= count <= 9e6
 
 
@@ -225,7 +226,7 @@ def test_margin_of_the_residual_variant(direction: str) -> None:
 
 
 def test_attention_gates_by_channel_and_by_position() -> None:
-    from sarcodec.models import blocks
+    from sarcodec.autoencoder import blocks
 
     x = torch.rand(2, 16, 8, 8)
     channel, spatial = blocks.ChannelAttention(16, neutral=False), blocks.SpatialAttention(neutral=False)
@@ -237,7 +238,7 @@ def test_attention_gates_by_channel_and_by_position() -> None:
 
 
 def test_neutral_attention_begins_as_the_identity() -> None:
-    from sarcodec.models import blocks
+    from sarcodec.autoencoder import blocks
 
     x = torch.randn(2, 16, 8, 8)
     attention = blocks.Cbam(16)
@@ -249,7 +250,7 @@ def test_neutral_attention_begins_as_the_identity() -> None:
 
 def test_rearranged_shortcuts_drop_nothing() -> None:
     """Down, then up by the transposed maps, gives every pixel back: 4 values fit into 8 channels, 16 into 16."""
-    from sarcodec.models import blocks
+    from sarcodec.autoencoder import blocks
 
     torch.manual_seed(0)
     x = torch.randn(2, 4, 12, 8)
@@ -264,11 +265,11 @@ def test_rearranged_shortcuts_drop_nothing() -> None:
 
 
 def test_records_from_before_the_choice_of_shortcut() -> None:
-    record = models.ModelConfig("residual").to_dict()
+    record = architecture.ModelConfig("residual").to_dict()
     del record["shortcut"], record["output"]
-    old = models.ModelConfig.from_dict(record)
+    old = architecture.ModelConfig.from_dict(record)
     assert (old.shortcut, old.output) == ("strided", "sigmoid")
-    assert models.ModelConfig.from_dict(models.ModelConfig("residual").to_dict()).shortcut == "rearranged"
+    assert architecture.ModelConfig.from_dict(architecture.ModelConfig("residual").to_dict()).shortcut == "rearranged"
 
 
 def test_level_of_a_clamped_output() -> None:
@@ -288,7 +289,7 @@ def test_level_of_a_clamped_output() -> None:
 
 
 def test_projections_are_strided_and_transposed_one_by_one_convolutions() -> None:
-    from sarcodec.models import blocks
+    from sarcodec.autoencoder import blocks
 
     torch.manual_seed(0)
     x = torch.rand(2, 6, 10, 12)

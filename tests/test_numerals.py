@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sarcodec import numerals
+from sarcodec.text import numerals
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sarcodec import errors, normalization, patches
-from sarcodec.patches import Manifest, PatchConfig, PatchSet, Shard
+from sarcodec import errors
+from sarcodec.autoencoder import normalization
+from sarcodec.training import patches
+from sarcodec.training.patches import Manifest, PatchConfig, PatchSet, Shard
 
 CONFIG = PatchConfig(size=16, stride=8)
 BOUNDS = {"db/VV": normalization.Bounds(-20, 0), "db/VH": normalization.Bounds(-30, -10)}

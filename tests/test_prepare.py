@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import rasterio
 
-from sarcodec import errors, patches, prepare, radiometry
-from sarcodec.normalization import Clipping
-from sarcodec.patches import PatchConfig
+from sarcodec import errors, radiometry
+from sarcodec.autoencoder.normalization import Clipping
 from sarcodec.radiometry import Quantity
+from sarcodec.training import patches, prepare
+from sarcodec.training.patches import PatchConfig
 
 CONFIG = PatchConfig(size=64, stride=32)
 PLACES = ("Bratislava", "Nitra", "Orava")

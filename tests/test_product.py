@@ -2,7 +2,8 @@
 
 import pytest
 
-from sarcodec import errors, product
+from sarcodec import errors
+from sarcodec.container import product
 
 GOOD = ["manifest.safe", "annotation/calibration/noise-s1a.xml", "a b/ü.pdf", "..a/b..c", "X.SAFE-report.pdf"]
 BAD = [

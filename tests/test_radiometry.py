@@ -7,7 +7,7 @@ import pytest
 import rasterio
 
 from sarcodec import errors, radiometry
-from sarcodec.normalization import Bounds, Clipping, Histogram, Normalizer
+from sarcodec.autoencoder.normalization import Bounds, Clipping, Histogram, Normalizer
 from sarcodec.radiometry import Fill, Quantity
 
 RNG = np.random.default_rng(5)

@@ -9,14 +9,20 @@ import numpy as np
 import pytest
 
 import tiny
-from sarcodec import cli, codec, container, engines, errors, metrics, radiometry, rate_control, scene
-from sarcodec.rate_control import Goal
+from sarcodec import cli, errors, radiometry
+from sarcodec.codec import codec
+from sarcodec.container import archive
+from sarcodec.container import header as container_header
+from sarcodec.lapped import engine as lapped_engine
+from sarcodec.metrics import summary
+from sarcodec.scene import arrays, files, rate_control
+from sarcodec.scene.rate_control import Goal
 
 SHAPES = [(64, 64), (100, 70), (33, 131)]
 
 
-def header(data: bytes) -> container.Header:
-    with container.Reader(bytes_io.BytesIO(data)) as reader:
+def header(data: bytes) -> container_header.Header:
+    with archive.Reader(bytes_io.BytesIO(data)) as reader:
         return reader.header
 
 
@@ -25,8 +31,8 @@ def bits_per_pixel(data: bytes, pixels: np.ndarray) -> float:
 
 
 def compress(pixels: np.ndarray, goal: Goal, **options: object) -> tuple[bytes, np.ndarray]:
-    data = scene.compress(pixels, model=tiny.lapped_codec(), goal=goal, **options)
-    return data, scene.decompress(data, model=tiny.lapped_codec())
+    data = arrays.compress(pixels, model=tiny.lapped_codec(), goal=goal, **options)
+    return data, arrays.decompress(data, model=tiny.lapped_codec())
 
 
 Curve = Callable[[int], float]
@@ -48,12 +54,14 @@ def test_finds_the_step(name: str, target: int) -> None:
     curve, measured = CURVES[name], []
 
     def measure(step: int) -> float:
-        assert 1 <= step <= engines.MAX_STEP
+        assert 1 <= step <= lapped_engine.MAX_STEP
         measured.append(step)
         return curve(step)
 
-    near = [abs(curve(step) - curve(target)) for step in (max(target - 1, 1), min(target + 1, engines.MAX_STEP))]
-    tolerance = max(*near, 1e-3 * abs(curve(1) - curve(engines.MAX_STEP)))
+    near = [
+        abs(curve(step) - curve(target)) for step in (max(target - 1, 1), min(target + 1, lapped_engine.MAX_STEP))
+    ]
+    tolerance = max(*near, 1e-3 * abs(curve(1) - curve(lapped_engine.MAX_STEP)))
     step, value = rate_control.find_step(measure, curve(target), tolerance)
     assert value == curve(step)
     assert abs(value - curve(target)) <= tolerance
@@ -61,7 +69,7 @@ def test_finds_the_step(name: str, target: int) -> None:
     assert len(measured) <= rate_control.TRIALS + 1
 
 
-@pytest.mark.parametrize(("wanted", "expected"), [(200.0, 1), (-5.0, engines.MAX_STEP)])
+@pytest.mark.parametrize(("wanted", "expected"), [(200.0, 1), (-5.0, lapped_engine.MAX_STEP)])
 def test_what_no_step_reaches_ends_at_the_nearest(wanted: float, expected: int) -> None:
     measured = []
 
@@ -93,7 +101,7 @@ def test_steps_of_qualities() -> None:
     assert steps == sorted(steps, reverse=True)
     assert len(set(steps)) == 100
     assert steps[49] == codec.DEFAULT_STEP
-    assert 1 <= steps[-1] <= steps[0] <= engines.MAX_STEP
+    assert 1 <= steps[-1] <= steps[0] <= lapped_engine.MAX_STEP
     assert rate_control.step_of_quality(50.5) < steps[49]
 
 
@@ -133,7 +141,7 @@ def test_ratio_of_several_bands() -> None:
 def test_psnr(shape: tuple[int, int], psnr: float) -> None:
     pixels = tiny.simulated_db(shape, 6)
     _, restored = compress(pixels, Goal.psnr(psnr), quantity="db")
-    found = metrics.evaluate(pixels, restored, np.ones(shape, bool)).psnr_db
+    found = summary.evaluate(pixels, restored, np.ones(shape, bool)).psnr_db
     assert found == pytest.approx(psnr, abs=0.0501)
 
 
@@ -151,7 +159,7 @@ def test_rmse_of_valid_pixels_of_integers() -> None:
 @pytest.mark.parametrize("goal", [Goal.bpp(0.01), Goal.psnr(150)])
 def test_out_of_reach(goal: Goal) -> None:
     with pytest.raises(errors.InputError, match=r"out of reach.*nearest is"):
-        scene.compress(tiny.simulated_db((64, 64)), quantity="db", model=tiny.lapped_codec(), goal=goal)
+        arrays.compress(tiny.simulated_db((64, 64)), quantity="db", model=tiny.lapped_codec(), goal=goal)
 
 
 def invalid(pixels: np.ndarray, marker: float) -> np.ndarray:
@@ -191,7 +199,7 @@ def test_a_larger_error_makes_a_smaller_file() -> None:
 def test_a_bounded_file_needs_no_model() -> None:
     pixels = tiny.db((40, 50))
     data, restored = compress(pixels, Goal.max_error(0.1), quantity="db")
-    np.testing.assert_array_equal(scene.decompress(data), restored)
+    np.testing.assert_array_equal(arrays.decompress(data), restored)
 
 
 @pytest.mark.parametrize("bound", [1e-4, 101.0])
@@ -210,7 +218,7 @@ def test_integers_that_rounding_keeps_from_the_bound() -> None:
 @pytest.mark.parametrize("goal", [Goal.bpp(1), Goal.psnr(35)])
 def test_models_with_fixed_steps_cannot_aim(goal: Goal) -> None:
     with pytest.raises(errors.InputError, match="fixed steps"):
-        scene.compress(tiny.db((32, 32)), quantity="db", model=tiny.coder(), goal=goal)
+        arrays.compress(tiny.db((32, 32)), quantity="db", model=tiny.coder(), goal=goal)
 
 
 def test_all_invalid() -> None:
@@ -224,12 +232,12 @@ def test_files(write_tif: Callable[..., Path], tmp_path: Path) -> None:
     """By path, with what was there before overwritten only when it was met."""
     source = write_tif("a.tif", tiny.simulated_db((100, 90), 8), tags={"UNITS": "dB"})
     target = tmp_path / "a.sarc"
-    size = scene.compress_file(source, target, tiny.lapped_codec(), goal=Goal.bpp(3))
+    size = files.compress_file(source, target, tiny.lapped_codec(), goal=Goal.bpp(3))
     assert size.bytes == target.stat().st_size
     assert size.bits_per_pixel == pytest.approx(3, rel=0.0201)
     before = target.read_bytes()
     with pytest.raises(errors.InputError, match="out of reach"):
-        scene.compress_file(source, target, tiny.lapped_codec(), goal=Goal.bpp(0.01), overwrite=True)
+        files.compress_file(source, target, tiny.lapped_codec(), goal=Goal.bpp(0.01), overwrite=True)
     assert target.read_bytes() == before
 
 
@@ -284,6 +292,6 @@ def test_commands(write_tif: Callable[..., Path], tmp_path: Path, monkeypatch: p
 
 def test_a_psnr_that_even_the_coarsest_step_exceeds_is_met_by_it():
     flat = np.full((70, 80), -12.0, np.float32)
-    data = scene.compress(flat, quantity="db", model=tiny.lapped_codec(), goal=rate_control.Goal.psnr(30))
-    restored = scene.decompress(data, model=tiny.lapped_codec())
+    data = arrays.compress(flat, quantity="db", model=tiny.lapped_codec(), goal=rate_control.Goal.psnr(30))
+    restored = arrays.decompress(data, model=tiny.lapped_codec())
     assert np.sqrt(np.mean((restored - flat) ** 2)) < 30 / 10**1.5

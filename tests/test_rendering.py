@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from sarcodec import errors, metrics, rendering, simulate, speckle
+from sarcodec import errors
+from sarcodec.metrics import looks, radiometric
+from sarcodec.simulate import scenes, speckle
+from sarcodec.speckle import measure, render
+from sarcodec.speckle import record as speckle_record
 
 SEED = 11
 
@@ -21,7 +25,7 @@ def tile(height=384, width=320, seed=3):
 
 @functools.cache
 def record():
-    return rendering.measure(*tile(), seed=SEED)
+    return measure.measure(*tile(), seed=SEED)
 
 
 def spectrum(image, size=64):
@@ -36,17 +40,17 @@ def spectrum(image, size=64):
 def test_bytes_round_trip_and_are_few():
     lost = record()
     data = lost.to_bytes()
-    assert rendering.LostSpeckle.from_bytes(data) == lost
-    assert rendering.LostSpeckle.from_bytes(data).to_bytes() == data
+    assert speckle_record.LostSpeckle.from_bytes(data) == lost
+    assert speckle_record.LostSpeckle.from_bytes(data).to_bytes() == data
     assert 8 * len(data) / (384 * 320) < 0.008
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 90), (33, 2), (64, 64), (65, 129)])
 def test_every_size_makes_a_record_and_a_finite_field(shape):
     original, decoded, valid = tile(*shape)
-    lost = rendering.measure(original, decoded, valid, seed=SEED)
-    assert rendering.LostSpeckle.from_bytes(lost.to_bytes()) == lost
-    rendered = rendering.render(decoded, lost, seed=SEED)
+    lost = measure.measure(original, decoded, valid, seed=SEED)
+    assert speckle_record.LostSpeckle.from_bytes(lost.to_bytes()) == lost
+    rendered = render.render(decoded, lost, seed=SEED)
     assert rendered.shape == shape and rendered.dtype == np.float32
     assert np.isfinite(rendered).all()
 
@@ -57,21 +61,21 @@ def test_extreme_values_round_trip():
     offsets = tuple(np.resize([-6, 6], len(lost.offsets)).tolist())
     series = tuple(np.resize([127, -127, -127], len(lost.series)).tolist())
     extreme = dataclasses.replace(lost, std=std, offsets=offsets, series=series, trim=-127, std_step=255)
-    assert rendering.LostSpeckle.from_bytes(extreme.to_bytes()) == extreme
-    assert np.isfinite(rendering.render(tile()[1], extreme, seed=SEED)).all()
+    assert speckle_record.LostSpeckle.from_bytes(extreme.to_bytes()) == extreme
+    assert np.isfinite(render.render(tile()[1], extreme, seed=SEED)).all()
 
 
 def test_every_damage_is_a_format_error():
     data = record().to_bytes()
     for length in range(len(data)):
         with pytest.raises(errors.FormatError, match="speckle record"):
-            rendering.LostSpeckle.from_bytes(data[:length])
+            speckle_record.LostSpeckle.from_bytes(data[:length])
     for position in range(len(data)):
         for bit in (1, 128):
             damaged = bytearray(data)
             damaged[position] ^= bit
             with pytest.raises(errors.FormatError, match="speckle record"):
-                rendering.LostSpeckle.from_bytes(bytes(damaged))
+                speckle_record.LostSpeckle.from_bytes(bytes(damaged))
 
 
 @pytest.mark.parametrize(
@@ -83,22 +87,22 @@ def test_a_forged_checksum_does_not_help(position, value, message):
     body[position] = value
     forged = bytes(body) + binascii.crc_hqx(bytes(body), 0).to_bytes(2, "little")
     with pytest.raises(errors.FormatError, match=message):
-        rendering.LostSpeckle.from_bytes(forged)
+        speckle_record.LostSpeckle.from_bytes(forged)
 
 
 def test_bytes_after_the_values_are_refused():
     body = record().to_bytes()[:-2] + b"\0"
     with pytest.raises(errors.FormatError, match="damaged"):
-        rendering.LostSpeckle.from_bytes(body + binascii.crc_hqx(body, 0).to_bytes(2, "little"))
+        speckle_record.LostSpeckle.from_bytes(body + binascii.crc_hqx(body, 0).to_bytes(2, "little"))
 
 
 def test_equal_seeds_draw_equal_fields_and_others_do_not():
     decoded, lost = tile()[1], record()
-    first = rendering.render(decoded, lost, seed=SEED)
-    assert np.array_equal(first, rendering.render(decoded, lost, seed=SEED))
-    assert rendering.measure(*tile(), seed=SEED) == lost
+    first = render.render(decoded, lost, seed=SEED)
+    assert np.array_equal(first, render.render(decoded, lost, seed=SEED))
+    assert measure.measure(*tile(), seed=SEED) == lost
     for other in ({"seed": SEED + 1}, {"seed": SEED, "top": 384}, {"seed": SEED, "left": 320}):
-        field = rendering.render(decoded, lost, **other) - decoded
+        field = render.render(decoded, lost, **other) - decoded
         assert abs(np.corrcoef(field.ravel(), (first - decoded).ravel())[0, 1]) < 0.05
 
 
@@ -106,17 +110,17 @@ def test_equal_seeds_draw_equal_fields_and_others_do_not():
 def test_a_window_is_the_same_part_of_the_whole(place):
     decoded, lost = tile()[1], record()
     position = {"seed": SEED, "top": place[0], "left": place[1]}
-    whole = rendering.render(decoded, lost, **position)
+    whole = render.render(decoded, lost, **position)
     for row, column, height, width in [(0, 0, 1, 1), (100, 30, 57, 200), (383, 319, 1, 1), (127, 127, 2, 2)]:
         window = np.s_[row : row + height, column : column + width]
-        part = rendering.render(decoded[window], lost, start=(row, column), **position)
+        part = render.render(decoded[window], lost, start=(row, column), **position)
         assert np.array_equal(part, whole[window])
 
 
 def test_tiles_of_one_scene_meet_without_a_seam():
     """The noise runs on across the border of two tiles."""
     left, lost = np.zeros((384, 320), np.float32), record()
-    both = np.hstack([rendering.render(left, lost, seed=1), rendering.render(left, lost, seed=1, left=320)])
+    both = np.hstack([render.render(left, lost, seed=1), render.render(left, lost, seed=1, left=320)])
     steps = np.abs(np.diff(both, axis=1)).mean(axis=0)
     assert steps[319] < 1.3 * steps.mean()
 
@@ -125,21 +129,21 @@ def test_invalid_pixels_do_not_matter_and_stay_invalid():
     original, decoded, valid = (image.copy() for image in tile())
     valid[:70, :200] = False
     valid[200, 100] = False
-    expected = rendering.measure(original, decoded, valid, seed=SEED)
+    expected = measure.measure(original, decoded, valid, seed=SEED)
     original[~valid], decoded[~valid] = np.nan, 1e6
-    assert rendering.measure(original, decoded, valid, seed=SEED) == expected
+    assert measure.measure(original, decoded, valid, seed=SEED) == expected
     decoded[~valid] = np.nan
-    rendered = rendering.render(decoded, expected, seed=SEED)
+    rendered = render.render(decoded, expected, seed=SEED)
     assert np.array_equal(np.isnan(rendered), ~valid)
-    assert metrics.enl_ratio(original, rendered, valid) == pytest.approx(1.0, abs=0.1)
+    assert looks.enl_ratio(original, rendered, valid) == pytest.approx(1.0, abs=0.1)
 
 
 @pytest.mark.parametrize("height", [5, 100])
 def test_a_tile_without_a_valid_pixel_or_a_loss_gets_no_field(height):
     original, _, valid = tile(height, 90)
     for mask in (valid, ~valid):
-        lost = rendering.measure(original, original, mask, seed=SEED)
-        rendered = rendering.render(original, lost, seed=SEED)
+        lost = measure.measure(original, original, mask, seed=SEED)
+        rendered = render.render(original, lost, seed=SEED)
         assert np.abs(rendered - original).max() < 0.02
 
 
@@ -149,23 +153,23 @@ def test_a_large_tile_with_few_valid_pixels_gets_a_field():
     for left in (0, 32):
         few = np.zeros_like(valid)
         few[640:672, left : left + 32] = True
-        assert max(rendering.measure(original, decoded, few, seed=SEED).std) > 0
+        assert max(measure.measure(original, decoded, few, seed=SEED).std) > 0
 
 
 def test_looks_come_back():
     original, decoded, valid = tile()
-    rendered = rendering.render(decoded, record(), seed=SEED)
-    assert metrics.enl_ratio(original, decoded, valid) > 2
-    assert 0.9 <= metrics.enl_ratio(original, rendered, valid) <= 1.1
+    rendered = render.render(decoded, record(), seed=SEED)
+    assert looks.enl_ratio(original, decoded, valid) > 2
+    assert 0.9 <= looks.enl_ratio(original, rendered, valid) <= 1.1
 
 
 def test_mean_intensity_comes_back():
     original, decoded, valid = tile()
-    assert abs(metrics.radiometric_bias(original, decoded, valid)[0]) > 0.2
-    overall, median, _ = metrics.radiometric_bias(original, rendering.render(decoded, record(), seed=SEED), valid)
+    assert abs(radiometric.radiometric_bias(original, decoded, valid)[0]) > 0.2
+    overall, median, _ = radiometric.radiometric_bias(original, render.render(decoded, record(), seed=SEED), valid)
     assert abs(overall) < 0.01
     assert median < 0.1
-    overall, _, _ = metrics.radiometric_bias(original, rendering.render(decoded, record(), seed=99), valid)
+    overall, _, _ = radiometric.radiometric_bias(original, render.render(decoded, record(), seed=99), valid)
     assert abs(overall) < 0.1
 
 
@@ -174,8 +178,8 @@ def test_a_bias_that_differs_from_block_to_block_goes():
     original, decoded, valid = tile()
     steps = np.random.default_rng(2).uniform(-0.6, 0.6, (12, 10))
     decoded = decoded + np.kron(steps, np.ones((32, 32))).astype(np.float32)
-    lost = rendering.measure(original, decoded, valid, seed=SEED)
-    overall, median, largest = metrics.radiometric_bias(original, rendering.render(decoded, lost, seed=SEED), valid)
+    lost = measure.measure(original, decoded, valid, seed=SEED)
+    overall, median, largest = radiometric.radiometric_bias(original, render.render(decoded, lost, seed=SEED), valid)
     assert abs(overall) < 0.01
     assert median < 0.1
     assert largest < 0.25
@@ -184,9 +188,9 @@ def test_a_bias_that_differs_from_block_to_block_goes():
 @pytest.mark.parametrize("bias_db", [-2, 2, 4])
 def test_a_bias_beyond_the_trim_goes(bias_db):
     original, decoded, valid = tile()
-    lost = rendering.measure(original, decoded + bias_db, valid, seed=SEED)
-    rendered = rendering.render(decoded + bias_db, lost, seed=SEED)
-    overall, median, _ = metrics.radiometric_bias(original, rendered, valid)
+    lost = measure.measure(original, decoded + bias_db, valid, seed=SEED)
+    rendered = render.render(decoded + bias_db, lost, seed=SEED)
+    overall, median, _ = radiometric.radiometric_bias(original, rendered, valid)
     assert abs(overall) < 0.01
     assert median < 0.1
 
@@ -195,8 +199,8 @@ def test_a_bias_beyond_the_largest_offset_is_no_error():
     """A block whose intensity vanishes, and one far too dark."""
     original, decoded, valid = (image.copy() for image in tile())
     original[:32, :32], decoded[64:96, 64:96] = -400, -140
-    lost = rendering.measure(original, decoded, valid, seed=SEED)
-    assert np.isfinite(rendering.render(decoded, lost, seed=SEED)).all()
+    lost = measure.measure(original, decoded, valid, seed=SEED)
+    assert np.isfinite(render.render(decoded, lost, seed=SEED)).all()
 
 
 @pytest.mark.parametrize(("unequal", "side"), [(False, 512), (True, 512), (True, 768)])
@@ -207,8 +211,8 @@ def test_the_spectrum_comes_back(unequal, side):
     original = 10 * np.log10(ndimage.gaussian_filter(white, sigmas))
     decoded = ndimage.gaussian_filter(original, 2.0)
     valid = np.ones(original.shape, bool)
-    lost = rendering.measure(original, decoded, valid, seed=SEED)
-    wanted, got = spectrum(original), spectrum(rendering.render(decoded, lost, seed=SEED))
+    lost = measure.measure(original, decoded, valid, seed=SEED)
+    wanted, got = spectrum(original), spectrum(render.render(decoded, lost, seed=SEED))
     difference_db = 10 * np.log10(got / wanted)
     loud = wanted > 1e-2 * wanted.max()
     loud[:2, :2] = loud[-1:, :2] = loud[:2, -1:] = False
@@ -220,14 +224,14 @@ def test_the_spectrum_comes_back(unequal, side):
 
 
 def test_speckle_of_a_varied_scene_comes_back():
-    scene = simulate.scene(256, 256, seed=4)
+    scene = scenes.scene(256, 256, seed=4)
     valid = np.isfinite(scene.sigma0[0])
     original = 10 * np.log10(np.where(valid, scene.sigma0[0], 1.0))
     decoded = ndimage.gaussian_filter(original, 1.2)
-    lost = rendering.measure(original, decoded, valid, seed=SEED)
-    rendered = rendering.render(decoded, lost, seed=SEED)
-    assert metrics.enl_ratio(original, decoded, valid) > 1.8
-    assert 0.75 <= metrics.enl_ratio(original, rendered, valid) <= 1.1
+    lost = measure.measure(original, decoded, valid, seed=SEED)
+    rendered = render.render(decoded, lost, seed=SEED)
+    assert looks.enl_ratio(original, decoded, valid) > 1.8
+    assert 0.75 <= looks.enl_ratio(original, rendered, valid) <= 1.1
 
 
 @pytest.mark.parametrize(
@@ -248,7 +252,7 @@ def test_measure_names_a_bad_argument(change, message):
     original, decoded, valid = tile()
     arguments = {"original_db": original, "decoded_db": decoded, "valid": valid, "seed": 0}
     with pytest.raises(errors.InputError, match=message):
-        rendering.measure(**(arguments | change))
+        measure.measure(**(arguments | change))
 
 
 @pytest.mark.parametrize(
@@ -264,7 +268,7 @@ def test_measure_names_a_bad_argument(change, message):
 )
 def test_render_names_a_bad_argument(image, start, message):
     with pytest.raises(errors.InputError, match=message):
-        rendering.render(image, record(), seed=SEED, start=start)
+        render.render(image, record(), seed=SEED, start=start)
 
 
 @pytest.mark.parametrize("change", [{"height": 0}, {"std": (1,)}, {"offsets": ()}, {"trim": 128}, {"std_step": -1}])

@@ -18,8 +18,13 @@ import pytest
 import rasterio
 import torch
 
-from sarcodec import checkpoint, entropy, errors, metrics, models, normalization, radiometry, report, scene
+from sarcodec import errors, radiometry, report
+from sarcodec.autoencoder import architecture, checkpoint, normalization, variants
+from sarcodec.autoencoder import latents as autoencoder_latents
+from sarcodec.metrics import error, summary
 from sarcodec.report import charts, pictures, section
+from sarcodec.scene import files as scene_files
+from sarcodec.scene import model_store
 
 matplotlib_image = pytest.importorskip("matplotlib.image")
 
@@ -41,9 +46,9 @@ BROWSER_FLAGS = [
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     torch.manual_seed(7)
-    config = models.ModelConfig(base_channels=8, latent_channels=4)
+    config = architecture.ModelConfig(base_channels=8, latent_channels=4)
     latents = np.random.default_rng(7).normal(size=(4, 64, 64)).astype(np.float32)
-    coder = entropy.LatentCoder.fit([latents], np.full(4, 0.1, np.float32))
+    coder = autoencoder_latents.LatentCoder.fit([latents], np.full(4, 0.1, np.float32))
     bounds = {"db/VV": normalization.Bounds(-40.0, 15.0), "db/VH": normalization.Bounds(-18.5, -17.5)}
     path = tmp_path_factory.mktemp("model") / "tiny.ckpt"
     checkpoint.save(
@@ -51,7 +56,7 @@ def model(tmp_path_factory):
         checkpoint.Checkpoint(
             config=config,
             normalizer=normalization.Normalizer(normalization.Clipping(), bounds),
-            weights=models.build(config).state_dict(),
+            weights=variants.build(config).state_dict(),
             tables={name: torch.from_numpy(value) for name, value in coder.to_arrays().items()},
         ),
     )
@@ -74,7 +79,9 @@ def files(tmp_path_factory, model):
         raster.update_tags(NOTE=HOSTILE)
         for band, name in enumerate(BANDS, start=1):
             raster.set_band_description(band, name)
-    scene.compress_file(original, compressed, scene.open_codec(model), quantity=radiometry.Quantity.INTENSITY)
+    scene_files.compress_file(
+        original, compressed, model_store.open_codec(model), quantity=radiometry.Quantity.INTENSITY
+    )
     return original, compressed
 
 
@@ -136,19 +143,19 @@ def test_every_figure_of_every_band_is_shown(text, written):
         section = section_of(text, number)
         for name, value in figures[BANDS[number - 1]].to_dict().items():
             assert f'<td class="number">{report.format_figure(name, value)}</td>' in section, name
-            if name in metrics.TARGETS and not math.isnan(value):
-                assert f'class="mark {metrics.grade(name, value)}"' in section
+            if name in summary.TARGETS and not math.isnan(value):
+                assert f'class="mark {summary.grade(name, value)}"' in section
 
 
 def test_figures_are_those_of_the_restored_file(tmp_path, files, model, written):
     restored = tmp_path / "restored.tif"
-    scene.decompress_file(files[1], restored, model=model)
+    scene_files.decompress_file(files[1], restored, model=model)
     again = report.write_report(*files, tmp_path / "again.html", restored=restored)
     assert again[BANDS[1]] == written[1][BANDS[1]]
     with rasterio.open(files[0]) as before, rasterio.open(restored) as after:
         original, pixels = before.read(1), after.read(1)
     valid = np.isfinite(original)
-    expected = metrics.rmse_db(10 * np.log10(original), 10 * np.log10(pixels), valid)
+    expected = error.rmse_db(10 * np.log10(original), 10 * np.log10(pixels), valid)
     assert written[1][BANDS[0]].rmse_db == pytest.approx(expected, rel=1e-4)
     assert written[1][BANDS[0]].valid_pixels == 184 * 284
 

@@ -11,9 +11,11 @@ import pytest
 import rasterio
 
 import sarcodec
-from sarcodec import cli, metrics, report, simulate
-from sarcodec.output import Output
+from sarcodec import cli, report
+from sarcodec.metrics import summary
 from sarcodec.report import figures
+from sarcodec.scene.output import Output
+from sarcodec.simulate import scenes
 
 pytest.importorskip("matplotlib")
 
@@ -41,7 +43,7 @@ def speckle(shape=(256, 320), seed=0, looks=4.4):
 def scene(tmp_path_factory):
     """A simulated scene of two bands, its file at a good quality and at the lowest."""
     folder = tmp_path_factory.mktemp("scene")
-    pixels = simulate.scene(384, 448, seed=1).sigma0
+    pixels = scenes.scene(384, 448, seed=1).sigma0
     write(folder / "scene.tif", pixels)
     for quality in (1, 60):
         sarcodec.compress_file(folder / "scene.tif", folder / f"q{quality}.sarc", quality=quality)
@@ -65,12 +67,12 @@ def test_every_mark_is_on_top_and_is_that_of_the_table_below(scene, tmp_path):
     for number, values in enumerate(found.values(), start=1):
         row = strip.split(f'href="#band-{number}"')[1].split("</tr>")[0]
         below = text.split(f'id="band-{number}"')[1].split("</section>")[0]
-        for name in metrics.TARGETS:
+        for name in summary.TARGETS:
             value = getattr(values, name)
-            mark = f'<span class="mark {metrics.grade(name, value)}">'
+            mark = f'<span class="mark {summary.grade(name, value)}">'
             assert f"<strong>{report.format_figure(name, value)}</strong> {mark}" in row, name
             assert f'<td class="number">{report.format_figure(name, value)}</td><td>{mark}' in below, name
-    grades = [metrics.grade(name, getattr(values, name)) for values in found.values() for name in metrics.TARGETS]
+    grades = [summary.grade(name, getattr(values, name)) for values in found.values() for name in summary.TARGETS]
     assert (
         f"8 marks: {', '.join(f'{grades.count(g)} {g}' for g in ('poor', 'good', 'excellent') if g in grades)}."
         in strip
@@ -78,8 +80,8 @@ def test_every_mark_is_on_top_and_is_that_of_the_table_below(scene, tmp_path):
 
 
 def measured(**values):
-    nothing = dict.fromkeys((field.name for field in dataclasses.fields(metrics.Metrics)), math.nan)
-    return metrics.Metrics(**nothing | values)
+    nothing = dict.fromkeys((field.name for field in dataclasses.fields(summary.Metrics)), math.nan)
+    return summary.Metrics(**nothing | values)
 
 
 def test_the_worst_mark_stands_first():
@@ -120,7 +122,7 @@ def test_no_power_of_ten_where_people_read(scene, tmp_path, capsys, monkeypatch)
 
 def test_another_image_is_warned_of(scene, tmp_path, capsys, monkeypatch):
     folder, _ = scene
-    other = write(tmp_path / "other.tif", simulate.scene(384, 448, seed=2).sigma0)
+    other = write(tmp_path / "other.tif", scenes.scene(384, 448, seed=2).sigma0)
     found, text = reported(other, folder / "q1.sarc", tmp_path / "r.html")
     assert len(found.warnings) == 1 and "other.tif is hardly the image that q1.sarc was made of." in found.warnings[0]
     assert "own spread only" in found.warnings[0] and "correlation of both is 0." in found.warnings[0]

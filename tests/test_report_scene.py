@@ -13,8 +13,14 @@ import rasterio
 
 import safe_product
 import tiny
-from sarcodec import cli, container, errors, io, metrics, report, scene, tiling
+from sarcodec import cli, errors, report, tiling
+from sarcodec.container import archive
+from sarcodec.container import header as container_header
+from sarcodec.metrics import error as metric_error
+from sarcodec.metrics import summary
+from sarcodec.raster import geotiff
 from sarcodec.report import classes, maps, seams, section, sums, survey, tilebytes
+from sarcodec.scene import files, model_store
 
 pytest.importorskip("matplotlib")
 
@@ -69,7 +75,7 @@ def test_sums_do_not_depend_on_the_strips(cell):
 
 def test_figures_from_sums_are_those_of_the_whole_image(monkeypatch):
     pixels = images()
-    expected = metrics.evaluate(*(np.where(pixels[2], image, 0) for image in pixels[:2]), pixels[2])
+    expected = summary.evaluate(*(np.where(pixels[2], image, 0) for image in pixels[:2]), pixels[2])
     monkeypatch.setattr(survey, "WHOLE_SIDE", 96)
     monkeypatch.setattr(survey, "WINDOW_SIDE", 32)
     found = surveyed(pixels)
@@ -78,7 +84,7 @@ def test_figures_from_sums_are_those_of_the_whole_image(monkeypatch):
     assert 0.1 < found.share < 0.2
     for name in survey.WHOLE_FIGURES:
         assert getattr(measured, name) == pytest.approx(getattr(expected, name), rel=1e-5), name
-    sampled = metrics.evaluate(mosaic.original, mosaic.restored, mosaic.valid)
+    sampled = summary.evaluate(mosaic.original, mosaic.restored, mosaic.valid)
     assert measured.ssim == sampled.ssim and measured.water_iou == sampled.water_iou
 
 
@@ -87,7 +93,7 @@ def test_small_images_are_measured_whole():
     found = surveyed(pixels)
     mosaic = found.samples.mosaic(1, header(SHAPE))
     assert found.share == 1 and found.samples.core(mosaic) is mosaic
-    assert found.figures(mosaic) == metrics.evaluate(mosaic.original, mosaic.restored, pixels[2])
+    assert found.figures(mosaic) == summary.evaluate(mosaic.original, mosaic.restored, pixels[2])
     np.testing.assert_array_equal(mosaic.original, pixels[0])
 
 
@@ -95,7 +101,7 @@ def header(shape):
     """What the survey asks of a header."""
 
     class Header:
-        bands, version = (container.Band.offset(0.0),), 2
+        bands, version = (container_header.Band.offset(0.0),), 2
 
     Header.shape = (1, *shape)
     return Header()
@@ -138,7 +144,7 @@ def test_a_scene_with_valid_pixels_outside_the_windows_alone(monkeypatch):
     measured = found.figures(mosaic)
     text = section.section("VV", found, mosaic, found.samples.core(mosaic), measured, 100)
     assert measured.valid_pixels == valid.sum() and math.isnan(measured.ssim)
-    assert measured.rmse_db == pytest.approx(metrics.rmse_db(original, restored, valid), rel=1e-6)
+    assert measured.rmse_db == pytest.approx(metric_error.rmse_db(original, restored, valid), rel=1e-6)
     assert "No valid pixel lies in the sample windows" in text and "By brightness" in text
 
 
@@ -270,9 +276,9 @@ def large(tmp_path_factory):
     ) as raster:
         raster.write(np.where(valid, original, np.nan), 1)
         raster.update_tags(UNITS="sigma0 dB")
-    options = scene.codec.Options(tile=64)
-    scene.compress_file(folder / "scene.tif", folder / "scene.sarc", scene.open_codec(), options=options)
-    scene.decompress_file(folder / "scene.sarc", folder / "restored.tif")
+    options = files.codec.Options(tile=64)
+    files.compress_file(folder / "scene.tif", folder / "scene.sarc", model_store.open_codec(), options=options)
+    files.decompress_file(folder / "scene.sarc", folder / "restored.tif")
     return folder
 
 
@@ -294,7 +300,9 @@ def test_report_of_a_large_image(large, tmp_path, monkeypatch):
     with rasterio.open(large / "scene.tif") as before, rasterio.open(large / "restored.tif") as after:
         original, restored = before.read(1), after.read(1)
     valid = np.isfinite(original)
-    assert next(iter(found.values())).rmse_db == pytest.approx(metrics.rmse_db(original, restored, valid), rel=1e-6)
+    assert next(iter(found.values())).rmse_db == pytest.approx(
+        metric_error.rmse_db(original, restored, valid), rel=1e-6
+    )
     rows = classes.table(surveyed((original, restored, valid)))
     for row in rows:
         if row.share:
@@ -307,13 +315,13 @@ def test_only_strips_are_read(large, tmp_path, monkeypatch):
     monkeypatch.setattr(sums, "STRIP_PIXELS", 3000)
     monkeypatch.setattr(sums, "PANEL_COLUMNS", 130)
     seen = []
-    read = io.RasterReader.read
+    read = geotiff.RasterReader.read
 
     def recorded(self, band, window):
         seen.append(window)
         return read(self, band, window)
 
-    monkeypatch.setattr(io.RasterReader, "read", recorded)
+    monkeypatch.setattr(geotiff.RasterReader, "read", recorded)
     for restored in (None, large / "restored.tif"):
         seen.clear()
         report.write_report(
@@ -326,7 +334,7 @@ def test_only_strips_are_read(large, tmp_path, monkeypatch):
 
 
 def test_bits_of_tiles_add_up(large):
-    with container.Reader(large / "scene.sarc") as reader:
+    with archive.Reader(large / "scene.sarc") as reader:
         bits = tilebytes.bits_per_pixel(large / "scene.sarc", reader.header)
         sizes = reader.sizes()
     assert bits.shape == (1, 3, 5)
@@ -347,8 +355,8 @@ def test_one_tile_has_no_seams_and_no_map_of_bytes(tmp_path):
         transform=rasterio.Affine(10, 0, 0, 0, -10, 0),
     ) as raster:
         raster.write(tiny.db((70, 90)), 1)
-    scene.compress_file(
-        tmp_path / "a.tif", tmp_path / "a.sarc", scene.open_codec(), quantity=scene.radiometry.Quantity.DB
+    files.compress_file(
+        tmp_path / "a.tif", tmp_path / "a.sarc", model_store.open_codec(), quantity=files.radiometry.Quantity.DB
     )
     report.write_report(tmp_path / "a.tif", tmp_path / "a.sarc", tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
@@ -359,7 +367,7 @@ def test_one_tile_has_no_seams_and_no_map_of_bytes(tmp_path):
 def product(tmp_path_factory):
     folder = tmp_path_factory.mktemp("product")
     source = safe_product.make(folder)
-    scene.compress_file(source, folder / "both.sarc", scene.open_codec())
+    files.compress_file(source, folder / "both.sarc", model_store.open_codec())
     return source, folder / "both.sarc"
 
 
@@ -370,7 +378,7 @@ def test_report_of_a_product_in_a_folder_or_zip(product, tmp_path):
     assert list(found) == ["VV", "VH"] and close(packed, found)
     assert found.warnings == packed.warnings == []
     restored = tmp_path / "restored.SAFE"
-    scene.decompress_file(compressed, restored)
+    files.decompress_file(compressed, restored)
     again = report.write_report(source, compressed, tmp_path / "again.html", restored=restored)
     assert close(again, found) and again.warnings == []
     for pol, measured in found.items():
@@ -384,8 +392,8 @@ def test_report_of_a_product_in_a_folder_or_zip(product, tmp_path):
 
 def test_report_of_one_polarisation_of_a_product(product, tmp_path):
     source, _ = product
-    with scene.safe.open_source(source, "VH") as raster:
-        scene.compress_file(raster, tmp_path / "vh.sarc", scene.open_codec())
+    with files.safe.open_source(source, "VH") as raster:
+        files.compress_file(raster, tmp_path / "vh.sarc", model_store.open_codec())
     found = report.write_report(source, tmp_path / "vh.sarc", tmp_path / "vh.html")
     assert list(found) == ["VH"]
     assert found["VH"].valid_pixels == (safe_product.read(source, "VH") > 0).sum()
@@ -405,5 +413,5 @@ def test_command_reports_a_product(product, tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert not ended.value.code
-    assert set(json.loads(capsys.readouterr().out)["VV"]) == {f.name for f in dataclasses.fields(metrics.Metrics)}
+    assert set(json.loads(capsys.readouterr().out)["VV"]) == {f.name for f in dataclasses.fields(summary.Metrics)}
     assert (tmp_path / "r.html").stat().st_size > 10_000

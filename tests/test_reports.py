@@ -10,7 +10,8 @@ import pytest
 
 import safe_product
 import tiny
-from sarcodec import errors, reports
+from sarcodec import errors
+from sarcodec.report import many
 from test_cli import call
 
 pytest.importorskip("matplotlib")
@@ -92,15 +93,13 @@ def test_paths_in_any_order(work: Path, tmp_path: Path) -> None:
         work / f"archive/{STEM}.sarc",
         work / "archive/a & b.sarc",
     ]
-    jobs = reports.jobs(files, tmp_path / "pages")
+    jobs = many.jobs(files, tmp_path / "pages")
     assert [Path(job.compressed).stem for job in jobs] == sorted(["a & b", "harbour", STEM])
     assert all(job.pixels > 0 for job in jobs)
     shutil.copytree(work / "originals", tmp_path / "all")
     for path in (work / "archive").iterdir():
         shutil.copy(path, tmp_path / "all")
-    assert [job.target.name for job in reports.jobs([tmp_path / "all"], tmp_path)] == [
-        job.target.name for job in jobs
-    ]
+    assert [job.target.name for job in many.jobs([tmp_path / "all"], tmp_path)] == [job.target.name for job in jobs]
 
 
 def test_refusals(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,10 +140,10 @@ def test_one_that_fails_stops_no_other(work: Path, tmp_path: Path, capsys: pytes
     shutil.copytree(work / "archive", tmp_path / "archive")
     cut = tmp_path / "archive/harbour.sarc"
     cut.write_bytes(cut.read_bytes()[:2000])
-    jobs = reports.jobs([work / "originals", tmp_path / "archive"], tmp_path / "pages")
+    jobs = many.jobs([work / "originals", tmp_path / "archive"], tmp_path / "pages")
     told: list[int] = []
-    begun: list[reports.Job] = []
-    found = list(reports.write(jobs, model=work / "tiny.ckpt", begin=begun.append, advance=told.append))
+    begun: list[many.Job] = []
+    found = list(many.write(jobs, model=work / "tiny.ckpt", begin=begun.append, advance=told.append))
     assert [outcome.job for outcome in found] == begun == jobs
     assert [Path(outcome.job.compressed).stem for outcome in found if outcome.error] == ["harbour"]
     assert sum(told) == sum(job.pixels for job in jobs)
@@ -160,7 +159,7 @@ def test_one_that_fails_stops_no_other(work: Path, tmp_path: Path, capsys: pytes
 
 
 def test_a_model_that_is_not_there_is_said_once(work: Path, tmp_path: Path) -> None:
-    jobs = reports.jobs([work / "originals", work / "archive"], tmp_path / "pages")
+    jobs = many.jobs([work / "originals", work / "archive"], tmp_path / "pages")
     with pytest.raises(errors.InputError, match="'nothing' is neither"):
-        next(reports.write(jobs, model="nothing"))
+        next(many.write(jobs, model="nothing"))
     assert names(tmp_path) == []

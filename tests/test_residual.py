@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from sarcodec import adaptive, errors, lattice, residual
+from sarcodec import errors
+from sarcodec.nearlossless import adaptive, residual
+from sarcodec.nearlossless import prediction as nearlossle_prediction
 
 GOLDEN_EXACT = (
     "55050000001554c6623895d927703f93eaca53ab5ba0a221fb385b117b1dd1db0d57dab7b5b0861ab954cc8b5e5e9118b6dd"
@@ -281,7 +283,7 @@ def test_an_independent_decoder_reads_stored_weights() -> None:
     values = noise((130, 131), 15, 3.0, 0.8)
     valid = np.ones(values.shape, bool)
     data = residual.encode(values, valid)
-    assert data[0] & 3 == lattice.Weights.STORED
+    assert data[0] & 3 == nearlossle_prediction.Weights.STORED
     np.testing.assert_array_equal(Reference(data, valid).decode(), values)
 
 
@@ -388,7 +390,7 @@ def test_what_cannot_be_coded_is_refused() -> None:
 
 
 def test_contexts_of_a_kind_fit_the_coder() -> None:
-    assert lattice.KINDS * adaptive.CONTEXTS < 1 << 16
-    tables = adaptive.Tables(lattice.KINDS)
+    assert nearlossle_prediction.KINDS * adaptive.CONTEXTS < 1 << 16
+    tables = adaptive.Tables(nearlossle_prediction.KINDS)
     for context in range(adaptive.CONTEXTS):
         tables.model(context)

@@ -7,8 +7,8 @@ import torch
 
 import tiny
 from sarcodec import errors
-from sarcodec.models import restorer
-from sarcodec.models.restorer import REACH
+from sarcodec.lapped import restorer
+from sarcodec.lapped.restorer import REACH
 
 SHAPES = [(8, 4), (4, 8), (2, 16)]
 """Layers and cells that see as far as is allowed."""

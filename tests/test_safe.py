@@ -15,31 +15,28 @@ import rasterio
 
 import safe_product
 import tiny
-from sarcodec import (
-    codec,
-    container,
-    engines,
-    errors,
-    io,
-    manifest,
-    product,
-    rate_control,
-    safe,
-    scene,
-    sigma0,
-    tiling,
-)
-from sarcodec.output import Output
-from sarcodec.product import Measurement, Product
+from sarcodec import errors, tiling
+from sarcodec.codec import codec
+from sarcodec.container import archive as container_archive
+from sarcodec.container import header as container_header
+from sarcodec.container import product
+from sarcodec.container.product import Measurement, Product
+from sarcodec.nearlossless import engine as nearlossless_engine
+from sarcodec.raster import geotiff, manifest, product_files, safe, sigma0
+from sarcodec.scene import decision, model_store, rate_control
+from sarcodec.scene import files as scene_files
+from sarcodec.scene.output import Output
 
 MAX_ERROR_DB = 0.5
-CODER = codec.Codec(engines.BoundedEngine(MAX_ERROR_DB - 0.1))  # rounding to DN may add to it
+CODER = codec.Codec(nearlossless_engine.BoundedEngine(MAX_ERROR_DB - 0.1))  # rounding to DN may add to it
 TILES = codec.Options(tile=64)
 
 
-def compress(source: Path, target: Path, polarisation: str | None = None, *, accept_loss: bool = False) -> scene.Size:
+def compress(
+    source: Path, target: Path, polarisation: str | None = None, *, accept_loss: bool = False
+) -> decision.Size:
     with safe.open_source(source, polarisation) as raster:
-        return scene.compress_file(raster, target, CODER, options=TILES, accept_loss=accept_loss)
+        return scene_files.compress_file(raster, target, CODER, options=TILES, accept_loss=accept_loss)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +70,7 @@ def check_measurement(before: Path, after: Path, pol: str) -> None:
     error = 20 * np.abs(np.log10(restored[valid] / dn[valid]))
     assert 0 < error.max() <= MAX_ERROR_DB
     path = f"measurement/{safe_product.stem(pol)}.tiff"
-    with io.open_raster(before / path) as one, io.open_raster(after / path) as other:
+    with geotiff.open_raster(before / path) as one, geotiff.open_raster(after / path) as other:
         assert one.info == other.info
         assert len(one.info.gcps) == 12 and one.info.tags["TIFFTAG_IMAGEDESCRIPTION"].endswith(pol)
         assert one.info.nodata is None
@@ -85,7 +82,7 @@ def test_round_trip(made: Path, tmp_path: Path, kind: str) -> None:
     size = compress(place, tmp_path / "a.sarc")
     assert (size.bands, size.height, size.width) == (2, *safe_product.SHAPE)
     target = tmp_path / "restored.SAFE"
-    scene.decompress_file(tmp_path / "a.sarc", target)
+    scene_files.decompress_file(tmp_path / "a.sarc", target)
     assert safe_product.contents(target) == safe_product.contents(made)
     assert sorted(p.name for p in (target / "measurement").iterdir()) == [
         f"{safe_product.stem(pol)}.tiff" for pol in ("VH", "VV")
@@ -102,7 +99,7 @@ def test_folder_and_zip_make_the_same_file(made: Path, packed: Path, tmp_path: P
 
 def test_restored_zip(made: Path, packed: Path, tmp_path: Path) -> None:
     target = tmp_path / "restored.SAFE.zip"
-    scene.decompress_file(packed, target)
+    scene_files.decompress_file(packed, target)
     assert list(tmp_path.iterdir()) == [target]
     with zipfile.ZipFile(target) as archive:
         assert archive.testzip() is None
@@ -116,16 +113,16 @@ def test_restored_zip(made: Path, packed: Path, tmp_path: Path) -> None:
 
 def test_one_polarisation(made: Path, tmp_path: Path) -> None:
     compress(made, tmp_path / "vh.sarc", "vh")
-    scene.decompress_file(tmp_path / "vh.sarc", tmp_path / "vh.SAFE")
+    scene_files.decompress_file(tmp_path / "vh.sarc", tmp_path / "vh.SAFE")
     assert safe_product.contents(tmp_path / "vh.SAFE") == safe_product.contents(made)
     assert [p.stem for p in (tmp_path / "vh.SAFE" / "measurement").iterdir()] == [safe_product.stem("VH")]
     check_measurement(made, tmp_path / "vh.SAFE", "VH")
 
 
 def test_restored_products_open_in_gdal_as_their_source_does(made: Path, packed: Path, tmp_path: Path) -> None:
-    scene.decompress_file(packed, tmp_path / "b.SAFE")
+    scene_files.decompress_file(packed, tmp_path / "b.SAFE")
     compress(made, tmp_path / "vv.sarc", "VV")
-    scene.decompress_file(tmp_path / "vv.sarc", tmp_path / "vv.SAFE")
+    scene_files.decompress_file(tmp_path / "vv.sarc", tmp_path / "vv.SAFE")
 
     def opened(folder: Path) -> rasterio.DatasetReader:
         return rasterio.open(folder / "manifest.safe")
@@ -147,7 +144,7 @@ def test_restored_products_open_in_gdal_as_their_source_does(made: Path, packed:
 
 
 def test_a_geotiff_of_all_bands(made: Path, packed: Path, tmp_path: Path) -> None:
-    scene.decompress_file(packed, tmp_path / "b.tif")
+    scene_files.decompress_file(packed, tmp_path / "b.tif")
     with rasterio.open(tmp_path / "b.tif") as dataset:
         assert (dataset.descriptions, dataset.nodata, dataset.dtypes) == (("VV", "VH"), 0, ("uint16", "uint16"))
         assert len(dataset.gcps[0]) == 12
@@ -159,7 +156,7 @@ def test_a_geotiff_of_all_bands(made: Path, packed: Path, tmp_path: Path) -> Non
 def test_sigma0_after_restoring_is_that_before_within_the_error(made: Path, packed: Path, tmp_path: Path) -> None:
     """The table multiplies: the error in dB of DN is that of sigma0, and the calibration annotation is the same."""
     target = tmp_path / "restored.SAFE"
-    scene.decompress_file(packed, target)
+    scene_files.decompress_file(packed, target)
     for pol in ("VV", "VH"):
         before, after = (
             sigma0.calibrate(safe_product.read(folder, pol), safe.calibration(folder, pol))
@@ -178,8 +175,8 @@ def test_the_default_codec_and_a_goal(made: Path, tmp_path: Path) -> None:
     model = tmp_path / "tiny.ckpt"
     model.write_bytes(tiny.lapped_bytes())
     goal = rate_control.Goal.rmse(1.5)
-    scene.compress_file(made, tmp_path / "a.sarc", tiny.lapped_codec(), goal=goal)
-    scene.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE", model=model)
+    scene_files.compress_file(made, tmp_path / "a.sarc", tiny.lapped_codec(), goal=goal)
+    scene_files.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE", model=model)
     assert safe_product.contents(tmp_path / "b.SAFE") == safe_product.contents(made)
     squares = []
     for pol in ("VV", "VH"):
@@ -192,15 +189,17 @@ def test_the_default_codec_and_a_goal(made: Path, tmp_path: Path) -> None:
 def test_rendered_speckle_is_named_in_every_measurement(made: Path, tmp_path: Path) -> None:
     model = tmp_path / "tiny.ckpt"
     model.write_bytes(tiny.lapped_bytes())
-    scene.compress_file(made, tmp_path / "a.sarc", tiny.lapped_codec(), options=codec.Options(2048, speckle=True))
-    scene.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE", model=model, output=Output(speckle=True))
+    scene_files.compress_file(
+        made, tmp_path / "a.sarc", tiny.lapped_codec(), options=codec.Options(2048, speckle=True)
+    )
+    scene_files.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE", model=model, output=Output(speckle=True))
     for pol in ("VV", "VH"):
         with rasterio.open(tmp_path / "b.SAFE" / f"measurement/{safe_product.stem(pol)}.tiff") as dataset:
             assert dataset.tags()["SARCODEC_SPECKLE"] == "rendered, not measured"
 
 
 def test_bytes_by_purpose(packed: Path, made: Path) -> None:
-    with container.Reader(packed) as reader:
+    with container_archive.Reader(packed) as reader:
         sizes, header = reader.sizes(), reader.header
         assert reader.product_files().keys() == safe_product.contents(made).keys()
     assert sizes["total"] == packed.stat().st_size == sum(v for k, v in sizes.items() if k != "total")
@@ -216,9 +215,9 @@ def test_measurement_tiff_of_a_product_is_an_ordinary_raster(made: Path, tmp_pat
     compress(path, tmp_path / "a.sarc")
     compress(path, tmp_path / "b.sarc", "VV")
     inside = f"/vsizip/{made.parent}/{made.name}.zip/{made.name}/measurement/{path.name}"
-    scene.compress_file(inside, tmp_path / "c.sarc", CODER, options=TILES)
+    scene_files.compress_file(inside, tmp_path / "c.sarc", CODER, options=TILES)
     assert len({(tmp_path / name).read_bytes() for name in ("a.sarc", "b.sarc", "c.sarc")}) == 1
-    with container.Reader(tmp_path / "a.sarc") as reader:
+    with container_archive.Reader(tmp_path / "a.sarc") as reader:
         assert reader.header.product is None and reader.header.quantity == "dn"
     with pytest.raises(errors.InputError, match=r"polarisation: got VH; .*no SAFE folder"):
         compress(path, tmp_path / "d.sarc", "VH")
@@ -226,21 +225,21 @@ def test_measurement_tiff_of_a_product_is_an_ordinary_raster(made: Path, tmp_pat
 
 def test_existing_products_are_kept(packed: Path, tmp_path: Path) -> None:
     target = tmp_path / "b.SAFE"
-    scene.decompress_file(packed, target)
+    scene_files.decompress_file(packed, target)
     (target / "note.txt").write_text("mine")
     with pytest.raises(errors.InputError, match=r"b\.SAFE: exists already.*--overwrite"):
-        scene.decompress_file(packed, target)
+        scene_files.decompress_file(packed, target)
     assert (target / "note.txt").exists()
-    scene.decompress_file(packed, target, overwrite=True)
+    scene_files.decompress_file(packed, target, overwrite=True)
     assert not (target / "note.txt").exists() and (target / "manifest.safe").exists()
     (target / "manifest.safe").unlink()
     with pytest.raises(errors.InputError, match=r"without manifest\.safe"):
-        scene.decompress_file(packed, target, overwrite=True)
+        scene_files.decompress_file(packed, target, overwrite=True)
     (tmp_path / "file.SAFE").write_text("mine")
     with pytest.raises(errors.InputError, match="is a file"):
-        scene.decompress_file(packed, tmp_path / "file.SAFE", overwrite=True)
+        scene_files.decompress_file(packed, tmp_path / "file.SAFE", overwrite=True)
     with pytest.raises(errors.InputError, match="create it first"):
-        scene.decompress_file(packed, tmp_path / "nowhere" / "b.SAFE")
+        scene_files.decompress_file(packed, tmp_path / "nowhere" / "b.SAFE")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b.SAFE", "file.SAFE"]
 
 
@@ -439,7 +438,7 @@ def test_zip_without_a_folder(made: Path, tmp_path: Path) -> None:
         for file in sorted(made.rglob("*")):
             archive.write(file, file.relative_to(made))
     compress(tmp_path / "flat.zip", tmp_path / "a.sarc")
-    with container.Reader(tmp_path / "a.sarc") as reader:
+    with container_archive.Reader(tmp_path / "a.sarc") as reader:
         assert reader.header.product is not None and reader.header.product.name == "flat"
         assert reader.product_files().keys() == safe_product.contents(made).keys()
 
@@ -453,7 +452,7 @@ def test_file_names_that_would_not_come_back(source: Path, tmp_path: Path) -> No
 
 def test_autoencoders_hold_no_product(made: Path, tmp_path: Path) -> None:
     with pytest.raises(errors.InputError, match="cannot hold a product"):
-        scene.compress_file(made, tmp_path / "a.sarc", tiny.coder())
+        scene_files.compress_file(made, tmp_path / "a.sarc", tiny.coder())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -461,22 +460,22 @@ def test_file_without_a_product(made: Path, tmp_path: Path) -> None:
     compress(made / f"measurement/{VV}.tiff", tmp_path / "a.sarc")
     for name in ("b.SAFE", "b.zip"):
         with pytest.raises(errors.InputError, match=r"a\.sarc was not made from a product.*GeoTIFF"):
-            scene.decompress_file(tmp_path / "a.sarc", tmp_path / name)
+            scene_files.decompress_file(tmp_path / "a.sarc", tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["a.sarc"]
 
 
 def forge(packed: Path, target: Path, entries: dict[str, bytes], described: Product | None = None) -> None:
     """Write a file with further entries, or another description, and a digest that fits."""
-    with container.Reader(packed) as reader, container.Writer(target) as writer:
+    with container_archive.Reader(packed) as reader, container_archive.Writer(target) as writer:
         header = reader.header
         with zipfile.ZipFile(packed) as archive:
             for name in archive.namelist():
-                if name != container.COMPACT_HEADER:
+                if name != container_archive.COMPACT_HEADER:
                     writer.add(name, archive.read(name))
         for name, data in entries.items():
             writer.add(name, data)
         changes = vars(header) | ({"product": described} if described else {})
-        writer.finish(container.Header(**changes))
+        writer.finish(container_header.Header(**changes))
 
 
 @pytest.mark.parametrize(
@@ -486,7 +485,7 @@ def test_entries_that_would_escape(packed: Path, tmp_path: Path, name: str) -> N
     forge(packed, tmp_path / "a.sarc", {f"product/{name}": b"evil"})
     (tmp_path / "out").mkdir()
     with pytest.raises(errors.FormatError, match="product"):
-        scene.decompress_file(tmp_path / "a.sarc", tmp_path / "out" / "b.SAFE")
+        scene_files.decompress_file(tmp_path / "a.sarc", tmp_path / "out" / "b.SAFE")
     assert list((tmp_path / "out").iterdir()) == []
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.sarc", "out"]
 
@@ -506,7 +505,7 @@ def test_forged_measurements(packed: Path, tmp_path: Path, path: str, raster: di
     described = Product("X.SAFE", (Measurement(path, raster), Measurement("measurement/b.tiff", {})))
     forge(packed, tmp_path / "a.sarc", {}, described)
     with pytest.raises(errors.FormatError, match=message):
-        scene.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE")
+        scene_files.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE")
     assert [p.name for p in tmp_path.iterdir()] == ["a.sarc"]
 
 
@@ -516,7 +515,7 @@ def test_lost_product_files_are_noticed(packed: Path, tmp_path: Path) -> None:
             if name != "product/manifest.safe":
                 target.writestr(name, archive.read(name))
     with pytest.raises(errors.FormatError, match="lost, added"):
-        scene.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE")
+        scene_files.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE")
 
 
 def test_damaged_tiles_leave_no_product(packed: Path, tmp_path: Path) -> None:
@@ -527,13 +526,13 @@ def test_damaged_tiles_leave_no_product(packed: Path, tmp_path: Path) -> None:
     (tmp_path / "a.sarc").write_bytes(data)
     for name in ("b.SAFE", "b.zip"):
         with pytest.raises(errors.FormatError, match=r"1/2\.1 is damaged"):
-            scene.decompress_file(tmp_path / "a.sarc", tmp_path / name)
+            scene_files.decompress_file(tmp_path / "a.sarc", tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["a.sarc"]
 
 
 def test_failed_overwrite_keeps_the_old_product(packed: Path, tmp_path: Path) -> None:
     target = tmp_path / "b.SAFE"
-    scene.decompress_file(packed, target)
+    scene_files.decompress_file(packed, target)
     before = safe_product.contents(target)
     data = bytearray(packed.read_bytes())
     with zipfile.ZipFile(packed) as archive:
@@ -541,7 +540,7 @@ def test_failed_overwrite_keeps_the_old_product(packed: Path, tmp_path: Path) ->
     data[entry.header_offset + 30 + len(entry.filename) + entry.compress_size // 2] ^= 1
     (tmp_path / "a.sarc").write_bytes(data)
     with pytest.raises(errors.FormatError, match="damaged"):
-        scene.decompress_file(tmp_path / "a.sarc", target, overwrite=True)
+        scene_files.decompress_file(tmp_path / "a.sarc", target, overwrite=True)
     assert safe_product.contents(target) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.sarc", "b.SAFE"]
 
@@ -563,7 +562,7 @@ def test_real_product_with_measurements_of_another_size(data_dir: Path, tmp_path
     for annotation in annotations:
         path = folder / "measurement" / f"{annotation.stem}.tiff"
         safe_product.write_measurement(path, "VV", safe_product.dn("VV"))
-    files = safe.Files(folder)
+    files = product_files.Files(folder)
     assert [(band.polarisation, band.height, band.width) for band in safe.bands(files)] == [
         ("VV", 16712, 25560),
         ("VH", 16712, 25560),
@@ -576,7 +575,7 @@ def test_real_product_with_measurements_of_another_size(data_dir: Path, tmp_path
     with pytest.raises(errors.FormatError, match=r"annotation/s1a.*\.xml has not the checksum"):
         compress(folder, tmp_path / "a.sarc")
     compress(folder, tmp_path / "a.sarc", accept_loss=True)
-    scene.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE")
+    scene_files.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE")
     assert safe_product.contents(tmp_path / "b.SAFE") == safe_product.contents(folder)
     with rasterio.open(tmp_path / "b.SAFE" / "manifest.safe") as dataset:
         assert (dataset.driver, dataset.count, dataset.shape) == ("SAFE", 2, (150, 200))
@@ -597,8 +596,8 @@ def test_real_product_opens_in_its_zip(data_dir: Path) -> None:
 
 @pytest.mark.parametrize("part", [{"window": tiling.Window(0, 9, 0, 9)}, {"bands": ("VV",)}, {"cog": True}], ids=str)
 def test_a_part_is_no_product(made: Path, tmp_path: Path, part: dict[str, Any]) -> None:
-    scene.compress_file(made, tmp_path / "a.sarc", codec.Codec(scene.bounded_engine(1.0)))
+    scene_files.compress_file(made, tmp_path / "a.sarc", codec.Codec(model_store.bounded_engine(1.0)))
     with pytest.raises(errors.InputError, match="a product is restored whole; leave out window"):
-        scene.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE", output=Output(**part))
+        scene_files.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE", output=Output(**part))
     assert not (tmp_path / "b.SAFE").exists()
-    scene.decompress_file(tmp_path / "a.sarc", tmp_path / "b.tif", output=Output(**part))
+    scene_files.decompress_file(tmp_path / "a.sarc", tmp_path / "b.tif", output=Output(**part))

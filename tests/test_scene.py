@@ -16,7 +16,12 @@ import pytest
 import rasterio
 
 import tiny
-from sarcodec import checkpoint, codec, container, errors, io, radiometry, scene, tiling
+from sarcodec import errors, radiometry, tiling
+from sarcodec.autoencoder import checkpoint
+from sarcodec.codec import codec
+from sarcodec.container import archive as container_archive
+from sarcodec.raster import geotiff
+from sarcodec.scene import files
 
 Written = Callable[..., Path]
 GEO = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5400000)}
@@ -33,19 +38,19 @@ def listing(folder: Path) -> dict[str, bytes]:
 
 def round_trip(source: Path, model: Path, **options: Any) -> Path:
     packed, target = source.with_suffix(".sarc"), source.with_name("restored.tif")
-    scene.compress_file(source, packed, tiny.coder(), **options)
-    scene.decompress_file(packed, target, model=model)
+    files.compress_file(source, packed, tiny.coder(), **options)
+    files.decompress_file(packed, target, model=model)
     return target
 
 
 def describe(path: Path) -> dict[str, Any]:
-    with io.open_raster(path) as raster:
+    with geotiff.open_raster(path) as raster:
         record = dataclasses.asdict(raster.info)
     return record | {"nodata": str(record["nodata"])}  # NaN equals itself as text
 
 
 def read(path: Path) -> np.ndarray:
-    with io.open_raster(path) as raster:
+    with geotiff.open_raster(path) as raster:
         whole = tiling.Window(0, raster.info.height, 0, raster.info.width)
         return np.stack([raster.read(band, whole) for band in range(raster.info.count)])
 
@@ -96,14 +101,14 @@ def test_without_any_description(write_tif: Written, model: Path) -> None:
 
 def test_quantity_and_options(write_tif: Written, model: Path) -> None:
     source = write_tif("a.tif", tiny.intensity((100, 100)))
-    scene.compress_file(
+    files.compress_file(
         source,
         source.with_suffix(".sarc"),
         tiny.coder(),
         quantity=radiometry.Quantity.INTENSITY,
         options=codec.Options(step=4, tile=64),
     )
-    with container.Reader(source.with_suffix(".sarc")) as reader:
+    with container_archive.Reader(source.with_suffix(".sarc")) as reader:
         header = reader.header
         assert (header.quantity, header.step, header.tile) == ("intensity", 4, 64)
         assert header.model == tiny.coder().engine.identity
@@ -113,8 +118,8 @@ def test_quantity_and_options(write_tif: Written, model: Path) -> None:
 def test_polarisation_from_the_name_chooses_the_bounds(write_tif: Written) -> None:
     for name, expected in (("s1-vv-a.tif", -30.0), ("s1-vh-a.tif", -36.0), ("vv-vh.tif", -30.0)):
         source = write_tif(name, tiny.intensity((32, 32)))
-        scene.compress_file(source, source.with_suffix(".sarc"), tiny.coder())
-        with container.Reader(source.with_suffix(".sarc")) as reader:
+        files.compress_file(source, source.with_suffix(".sarc"), tiny.coder())
+        with container_archive.Reader(source.with_suffix(".sarc")) as reader:
             assert reader.header.bands[0].vmin == expected
 
 
@@ -122,13 +127,13 @@ def test_size_is_of_the_file(write_tif: Written) -> None:
     source = write_tif("a.tif", tiny.intensity((100, 80)))
     packed = source.with_suffix(".sarc")
     seen: list[int] = []
-    size = scene.compress_file(source, packed, tiny.coder(), advance=seen.append)
+    size = files.compress_file(source, packed, tiny.coder(), advance=seen.append)
     assert size.bytes == packed.stat().st_size
     assert size.bits_per_pixel == pytest.approx(8 * size.bytes / 8000)
     assert size.ratio * size.bits_per_pixel == pytest.approx(16)
     assert sum(seen) == 8000
     seen.clear()
-    scene.compress_file(
+    files.compress_file(
         source, packed, tiny.coder(), options=codec.Options(tile=32), overwrite=True, advance=seen.append
     )
     assert sum(seen) == 8000  # the margins around tiles do not count
@@ -138,25 +143,25 @@ def test_size_is_of_the_file(write_tif: Written) -> None:
 def test_decompression_reports_its_progress(write_tif: Written, model: Path) -> None:
     source = write_tif("a.tif", np.stack([tiny.intensity((100, 80), seed) for seed in (0, 1)]))
     packed = source.with_suffix(".sarc")
-    scene.compress_file(source, packed, tiny.coder(), options=codec.Options(tile=32))
+    files.compress_file(source, packed, tiny.coder(), options=codec.Options(tile=32))
     seen: list[int] = []
-    scene.decompress_file(packed, source.with_name("b.tif"), model=model, advance=seen.append)
+    files.decompress_file(packed, source.with_name("b.tif"), model=model, advance=seen.append)
     assert sum(seen) == 16000 and len(seen) > 2
 
 
 def test_existing_outputs_are_kept(write_tif: Written, model: Path, tmp_path: Path) -> None:
     source = write_tif("a.tif", tiny.intensity((40, 40)))
     packed, target = tmp_path / "a.sarc", tmp_path / "b.tif"
-    scene.compress_file(source, packed, tiny.coder())
+    files.compress_file(source, packed, tiny.coder())
     target.write_bytes(b"precious")
     before = listing(tmp_path)
     with pytest.raises(errors.InputError, match=r"a\.sarc: exists already.*--overwrite"):
-        scene.compress_file(source, packed, tiny.coder())
+        files.compress_file(source, packed, tiny.coder())
     with pytest.raises(errors.InputError, match=r"b\.tif: exists already.*--overwrite"):
-        scene.decompress_file(packed, target, model=model)
+        files.decompress_file(packed, target, model=model)
     assert listing(tmp_path) == before
-    scene.decompress_file(packed, target, model=model, overwrite=True)
-    scene.compress_file(source, packed, tiny.coder(), overwrite=True)
+    files.decompress_file(packed, target, model=model, overwrite=True)
+    files.compress_file(source, packed, tiny.coder(), overwrite=True)
     assert read(target).shape == (1, 40, 40)
     assert listing(tmp_path).keys() == before.keys()
 
@@ -164,10 +169,10 @@ def test_existing_outputs_are_kept(write_tif: Written, model: Path, tmp_path: Pa
 def test_missing_folder(write_tif: Written, model: Path, tmp_path: Path) -> None:
     source = write_tif("a.tif", tiny.intensity((40, 40)))
     with pytest.raises(errors.InputError, match=r"folder .*nowhere does not exist"):
-        scene.compress_file(source, tmp_path / "nowhere" / "a.sarc", tiny.coder())
-    scene.compress_file(source, tmp_path / "a.sarc", tiny.coder())
+        files.compress_file(source, tmp_path / "nowhere" / "a.sarc", tiny.coder())
+    files.compress_file(source, tmp_path / "a.sarc", tiny.coder())
     with pytest.raises(errors.InputError, match=r"folder .*nowhere does not exist"):
-        scene.decompress_file(tmp_path / "a.sarc", tmp_path / "nowhere" / "a.tif", model=model)
+        files.decompress_file(tmp_path / "a.sarc", tmp_path / "nowhere" / "a.tif", model=model)
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -177,7 +182,7 @@ def test_truncated_tiff_leaves_nothing(write_tif: Written, tmp_path: Path, share
     data = source.read_bytes()
     source.write_bytes(data[: int(share * len(data))])
     with pytest.raises(errors.FormatError, match=r"a\.tif.*(damaged|opened)"):
-        scene.compress_file(source, tmp_path / "a.sarc", tiny.coder())
+        files.compress_file(source, tmp_path / "a.sarc", tiny.coder())
     assert listing(tmp_path).keys() == {"a.tif"}
 
 
@@ -188,7 +193,7 @@ def packed(write_tif: Written, tmp_path: Path) -> Path:
     pixels[:, 10:30] = 0
     source = write_tif("source/a.tif", pixels)
     path = tmp_path / "a.sarc"
-    scene.compress_file(source, path, tiny.coder(), options=codec.Options(tile=64))
+    files.compress_file(source, path, tiny.coder(), options=codec.Options(tile=64))
     return path
 
 
@@ -200,7 +205,7 @@ def test_truncated_file_leaves_nothing(packed: Path, model: Path) -> None:
     for place in sorted(places | {1, 40, len(data) // 2, len(data) - 30, len(data) - 1}):
         packed.write_bytes(data[:place])
         with pytest.raises(errors.FormatError, match=r"a\.sarc"):
-            scene.decompress_file(packed, packed.with_name("b.tif"), model=model)
+            files.decompress_file(packed, packed.with_name("b.tif"), model=model)
     assert listing(packed.parent).keys() == {"a.sarc"}
 
 
@@ -214,14 +219,14 @@ def test_damaged_entries_leave_nothing(packed: Path, model: Path) -> None:
         damaged[start + size // 2] ^= 1
         packed.write_bytes(damaged)
         with pytest.raises(errors.FormatError, match=r"a\.sarc"):
-            scene.decompress_file(packed, packed.with_name("b.tif"), model=model)
+            files.decompress_file(packed, packed.with_name("b.tif"), model=model)
     assert listing(packed.parent).keys() == {"a.sarc"}
 
 
 def rewrite_header(path: Path, **changes: Any) -> None:
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
-    entries[container.HEADER] = json.dumps(json.loads(entries[container.HEADER]) | changes).encode()
+    entries[container_archive.HEADER] = json.dumps(json.loads(entries[container_archive.HEADER]) | changes).encode()
     with zipfile.ZipFile(path, "w") as archive:
         for name, entry in entries.items():
             archive.writestr(name, entry)
@@ -230,30 +235,30 @@ def rewrite_header(path: Path, **changes: Any) -> None:
 def test_newer_version(packed: Path, model: Path) -> None:
     rewrite_header(packed, version=3)
     with pytest.raises(errors.FormatError, match=r"version 3.*newer sarcodec"):
-        scene.decompress_file(packed, packed.with_name("b.tif"), model=model)
+        files.decompress_file(packed, packed.with_name("b.tif"), model=model)
     assert listing(packed.parent).keys() == {"a.sarc"}
 
 
 def test_huge_claim_leaves_nothing(packed: Path, model: Path) -> None:
-    with container.Reader(packed) as reader:
+    with container_archive.Reader(packed) as reader:
         raster = dict(reader.header.raster)
     rewrite_header(packed, raster=raster | {"height": 1 << 20, "width": 1 << 20})
     with pytest.raises(errors.FormatError, match="missing"):
-        scene.decompress_file(packed, packed.with_name("b.tif"), model=model)
+        files.decompress_file(packed, packed.with_name("b.tif"), model=model)
     assert listing(packed.parent).keys() == {"a.sarc"}
 
 
 def test_model_that_is_not_here(packed: Path, tmp_path: Path) -> None:
     identity = tiny.coder().engine.identity
     with pytest.raises(errors.ModelMissing, match=rf"{identity}.*--model"):
-        scene.decompress_file(packed, tmp_path / "b.tif")
+        files.decompress_file(packed, tmp_path / "b.tif")
     other = tmp_path / "other.ckpt"
     known = checkpoint.load(tiny.write_checkpoint(tmp_path))
     checkpoint.save(other, dataclasses.replace(known, training={"another": 1}))
     with pytest.raises(errors.ModelMissing, match=rf"{identity}.*--model"):
-        scene.decompress_file(packed, tmp_path / "b.tif", model=other)
+        files.decompress_file(packed, tmp_path / "b.tif", model=other)
     with pytest.raises(errors.InputError, match=r"'no-such-model'.*neither"):
-        scene.decompress_file(packed, tmp_path / "b.tif", model="no-such-model")
+        files.decompress_file(packed, tmp_path / "b.tif", model="no-such-model")
     assert not (tmp_path / "b.tif").exists()
 
 
@@ -294,8 +299,8 @@ def test_real_chips(data_dir: Path, tmp_path: Path, model: Path) -> None:
     assert chips
     for chip in chips:
         packed, target = tmp_path / f"{chip.stem}.sarc", tmp_path / f"{chip.stem}.tif"
-        scene.compress_file(chip, packed, tiny.coder(), options=codec.Options(tile=256))
-        scene.decompress_file(packed, target, model=model)
+        files.compress_file(chip, packed, tiny.coder(), options=codec.Options(tile=256))
+        files.decompress_file(packed, target, model=model)
         assert describe(target) == describe(chip)
         before, after = read(chip), read(target)
         with rasterio.open(chip) as dataset:

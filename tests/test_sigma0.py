@@ -7,7 +7,8 @@ import pytest
 from scipy import interpolate
 
 import safe_product
-from sarcodec import errors, safe, sigma0, tiling
+from sarcodec import errors, tiling
+from sarcodec.raster import safe, sigma0
 
 WHOLE = tiling.Window(0, 150, 0, 200)
 

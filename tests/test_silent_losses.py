@@ -14,7 +14,10 @@ import xarray
 
 import sarcodec
 import tiny
-from sarcodec import container, errors, io, model_store, scene
+from sarcodec import errors
+from sarcodec.container import archive as container_archive
+from sarcodec.raster import info as raster_info
+from sarcodec.scene import arrays, files, model_store
 from test_cli import call
 
 Write = Callable[..., Path]
@@ -31,13 +34,13 @@ def model(tmp_path: Path) -> Path:
 
 def restored(source: Path, folder: Path, **asked: object) -> rasterio.DatasetReader:
     """Compress and restore a file, and open the result."""
-    scene.compress_file(source, folder / "t.sarc", tiny.lapped_codec(), overwrite=True, **asked)  # type: ignore[arg-type]
+    files.compress_file(source, folder / "t.sarc", tiny.lapped_codec(), overwrite=True, **asked)  # type: ignore[arg-type]
     return back(folder / "t.sarc", folder)
 
 
 def back(packed: Path, folder: Path) -> rasterio.DatasetReader:
     (folder / "tiny.ckpt").write_bytes(tiny.lapped_bytes())
-    scene.decompress_file(packed, folder / "back.tif", model=folder / "tiny.ckpt", overwrite=True)
+    files.decompress_file(packed, folder / "back.tif", model=folder / "tiny.ckpt", overwrite=True)
     return rasterio.open(folder / "back.tif")
 
 
@@ -59,13 +62,13 @@ def test_a_source_is_never_its_own_target(scene_tif: Path, model: Path, tmp_path
         os.link(scene_tif, target)
     assert call("compress", scene_tif, target, "--model", model, "--overwrite") == 2
     with pytest.raises(errors.InputError, match="is the source"):
-        scene.compress_file(scene_tif, target, tiny.lapped_codec(), overwrite=True)
+        files.compress_file(scene_tif, target, tiny.lapped_codec(), overwrite=True)
     assert scene_tif.read_bytes() == before
 
 
 def test_a_file_is_never_restored_over_itself(scene_tif: Path, model: Path, tmp_path: Path) -> None:
     packed = tmp_path / "scene.sarc"
-    scene.compress_file(scene_tif, packed, tiny.lapped_codec())
+    files.compress_file(scene_tif, packed, tiny.lapped_codec())
     before = packed.read_bytes()
     assert call("decompress", packed, packed, "--model", model, "--overwrite") == 2
     folder = tmp_path / "product.SAFE"
@@ -105,7 +108,7 @@ def test_a_few_negative_intensities_are_counted_and_said(write_tif: Write, tmp_p
     pixels[:13] = -0.001
     pixels[13:40] = 0
     source = write_tif("noise.tif", pixels, tags={"UNITS": "sigma0"})
-    size = scene.compress_file(source, tmp_path / "noise.sarc", tiny.lapped_codec())
+    size = files.compress_file(source, tmp_path / "noise.sarc", tiny.lapped_codec())
     assert size.decision is not None
     assert size.decision.tally.lost == 13 * 128
     assert size.decision.tally.lost_share == pytest.approx(13 / 101)
@@ -113,18 +116,18 @@ def test_a_few_negative_intensities_are_counted_and_said(write_tif: Write, tmp_p
     pixels[:100] = -0.001
     source = write_tif("noise.tif", pixels, tags={"UNITS": "sigma0"})
     with pytest.raises(errors.InputError, match=r"% of the pixels that the source calls valid are negative"):
-        scene.compress_file(source, tmp_path / "more.sarc", tiny.lapped_codec())
+        files.compress_file(source, tmp_path / "more.sarc", tiny.lapped_codec())
     assert not (tmp_path / "more.sarc").exists()
 
 
 def test_a_quantity_against_the_tags_is_refused(scene_tif: Path, tmp_path: Path) -> None:
     with pytest.raises(errors.InputError, match=r"got dn, but the file says 'sigma0 dB', which is db"):
-        scene.compress_file(scene_tif, tmp_path / "a.sarc", tiny.lapped_codec(), quantity="dn")
+        files.compress_file(scene_tif, tmp_path / "a.sarc", tiny.lapped_codec(), quantity="dn")
     with pytest.raises(errors.InputError, match="negative"):  # and were the tags wrong, there would be the pixels
         bare = tmp_path / "bare.tif"
         with rasterio.open(scene_tif) as a, rasterio.open(bare, "w", **a.profile) as b:
             b.write(a.read())
-        scene.compress_file(bare, tmp_path / "a.sarc", tiny.lapped_codec(), quantity="dn")
+        files.compress_file(bare, tmp_path / "a.sarc", tiny.lapped_codec(), quantity="dn")
 
 
 @pytest.mark.parametrize("fill", [-9999.0, 1e4])
@@ -133,7 +136,7 @@ def test_fill_values_that_nobody_declared(write_tif: Write, tmp_path: Path, fill
     pixels[20:60, 30:90] = fill
     source = write_tif("fill.tif", pixels, tags=DB)
     with pytest.raises(errors.InputError, match=r"outside -150 … \+100 dB.*--nodata VALUE"):
-        scene.compress_file(source, tmp_path / "a.sarc", tiny.lapped_codec())
+        files.compress_file(source, tmp_path / "a.sarc", tiny.lapped_codec())
     with restored(source, tmp_path, nodata=fill) as found:
         assert found.nodata == fill
         np.testing.assert_array_equal(found.read(1) == fill, pixels == fill)
@@ -158,7 +161,7 @@ def test_nodata_of_the_command_line_and_of_dn(write_tif: Write, model: Path, tmp
 def test_nodata_that_contradicts_the_file(write_tif: Write, tmp_path: Path) -> None:
     source = write_tif("dn.tif", tiny.dn((64, 64)), nodata=0)
     with pytest.raises(errors.InputError, match=r"nodata: got 7, but .*declares 0"):
-        scene.compress_file(source, tmp_path / "dn.sarc", tiny.lapped_codec(), nodata=7)
+        files.compress_file(source, tmp_path / "dn.sarc", tiny.lapped_codec(), nodata=7)
 
 
 @pytest.fixture
@@ -231,7 +234,7 @@ def test_alpha_bands(tmp_path: Path) -> None:
     with restored(path, tmp_path) as found:
         assert found.count == 2 and found.colorinterp[1] == rasterio.enums.ColorInterp.alpha
         np.testing.assert_array_equal(found.read(2), alpha)
-    with container.Reader(tmp_path / "t.sarc") as reader:
+    with container_archive.Reader(tmp_path / "t.sarc") as reader:
         assert reader.header.shape[0] == 1
 
 
@@ -240,13 +243,13 @@ def test_masked_arrays() -> None:
     mask = np.zeros(db.shape, bool)
     mask[10:30, 40:90] = True
     given = np.ma.MaskedArray(np.where(mask, np.float32(9999), db), mask)
-    data = scene.compress(given, quantity="db", model=tiny.lapped_codec())
-    found = scene.decompress(data, model=tiny.lapped_codec())
+    data = arrays.compress(given, quantity="db", model=tiny.lapped_codec())
+    found = arrays.decompress(data, model=tiny.lapped_codec())
     assert isinstance(found, np.ma.MaskedArray) and found.dtype == np.float32
     np.testing.assert_array_equal(found.mask, mask)
     assert float(np.abs(found - db).mean()) < 1.5
     assert not isinstance(
-        scene.decompress(scene.compress(db, quantity="db", model=tiny.lapped_codec()), model=tiny.lapped_codec()),
+        arrays.decompress(arrays.compress(db, quantity="db", model=tiny.lapped_codec()), model=tiny.lapped_codec()),
         np.ma.MaskedArray,
     )
 
@@ -262,12 +265,12 @@ def test_pictures_are_refused(tmp_path: Path, write_tif: Write) -> None:
     for name, (profile, pixels, said) in cases.items():
         source = write_tif(name, pixels, **profile)
         with pytest.raises(errors.InputError, match=said):
-            scene.compress_file(source, tmp_path / "a.sarc", tiny.lapped_codec())
+            files.compress_file(source, tmp_path / "a.sarc", tiny.lapped_codec())
     with rasterio.open(tmp_path / "p.jpg", "w", driver="JPEG", count=1, height=64, width=64, dtype="uint8") as file:
         file.write(colours[0], 1)
     with pytest.raises(errors.InputError, match="a JPEG picture"):
-        scene.compress_file(tmp_path / "p.jpg", tmp_path / "a.sarc", tiny.lapped_codec())
-    scene.compress_file(tmp_path / "gray.tif", tmp_path / "a.sarc", tiny.lapped_codec(), quantity="dn")
+        files.compress_file(tmp_path / "p.jpg", tmp_path / "a.sarc", tiny.lapped_codec())
+    files.compress_file(tmp_path / "gray.tif", tmp_path / "a.sarc", tiny.lapped_codec(), quantity="dn")
 
 
 def test_what_was_decided_is_said(
@@ -286,22 +289,22 @@ def test_what_was_decided_is_said(
 def test_wishes_as_people_type_them() -> None:
     db = tiny.simulated_db((128, 128))
     coder = tiny.lapped_codec()
-    data = scene.compress(db, quantity="db", bpp=1.0, model=coder)
+    data = arrays.compress(db, quantity="db", bpp=1.0, model=coder)
     assert 8 * len(data) / db.size == pytest.approx(1.0, rel=0.02)
-    best, worst = (len(scene.compress(db, quantity="db", quality=q, model=coder)) for q in (80, 20))
+    best, worst = (len(arrays.compress(db, quantity="db", quality=q, model=coder)) for q in (80, 20))
     assert best > 2 * worst
     with pytest.raises(errors.InputError, match="--bpp and --psnr; pass one"):
-        scene.compress(db, quantity="db", bpp=1.0, psnr=30, model=coder)
+        arrays.compress(db, quantity="db", bpp=1.0, psnr=30, model=coder)
     with pytest.raises(errors.InputError, match="got quallity"):
-        scene.compress(db, quantity="db", quallity=3, model=coder)  # type: ignore[call-arg]
+        arrays.compress(db, quantity="db", quallity=3, model=coder)  # type: ignore[call-arg]
 
 
 def test_descriptions_that_are_no_packing(tmp_path: Path) -> None:
-    record = io.RasterInfo(1, 2, 3, "int16", scales=(0.5,), offsets=(1.0,), mask="mask").to_dict()
-    assert io.RasterInfo.from_dict(record).scales == (0.5,)
+    record = raster_info.RasterInfo(1, 2, 3, "int16", scales=(0.5,), offsets=(1.0,), mask="mask").to_dict()
+    assert raster_info.RasterInfo.from_dict(record).scales == (0.5,)
     for change in ({"scales": [0.0]}, {"scales": [float("nan")]}, {"offsets": [float("inf")]}, {"mask": "x"}):
         with pytest.raises(errors.FormatError, match="raster"):
-            io.RasterInfo.from_dict(record | change)
+            raster_info.RasterInfo.from_dict(record | change)
 
 
 def test_opened_files(packed_tif: Path, tmp_path: Path) -> None:
@@ -345,7 +348,7 @@ def test_info_in_words(packed_tif: Path, model: Path, tmp_path: Path, capsys: py
 
 @pytest.mark.parametrize("name", ["w.png", "w", "-", "w.sarc"])
 def test_only_geotiffs_are_written(scene_tif: Path, model: Path, tmp_path: Path, name: str) -> None:
-    scene.compress_file(scene_tif, tmp_path / "scene.sarc", tiny.lapped_codec())
+    files.compress_file(scene_tif, tmp_path / "scene.sarc", tiny.lapped_codec())
     assert call("decompress", tmp_path / "scene.sarc", tmp_path / name, "--model", model) == 2
     assert not (tmp_path / name).exists()
 
@@ -356,7 +359,7 @@ def test_foreign_names_are_quoted_in_one_short_line(tmp_path: Path) -> None:
         archive.writestr("header.json", '{"format": "sarcodec' + "x" * 5000 + '\\u001b[31m"}')
         archive.writestr("\x1b[2J" + "n" * 700, b"")
     with pytest.raises(errors.FormatError) as raised:
-        container.Reader(path)
+        container_archive.Reader(path)
     assert str(raised.value).isprintable() and len(str(raised.value)) < 500
     assert errors.plain("a\nb\x1b[31m") == "a·b·[31m"
     assert len(errors.plain("n" * 999)) == 200
@@ -371,10 +374,10 @@ def test_a_file_is_a_source_like_any_raster(
     monkeypatch.setattr(model_store, "shipped_models", lambda: {"tiny": path})
     monkeypatch.setattr(model_store, "IDENTITIES", {"tiny": tiny.lapped_codec().engine.identity})
     fine, coarse = tmp_path / "fine.sarc", tmp_path / "coarse.sarc"
-    scene.compress_file(packed_tif, fine, tiny.lapped_codec(), quality=70)
+    files.compress_file(packed_tif, fine, tiny.lapped_codec(), quality=70)
     assert call("compress", fine, coarse, "--model", path, "--quality", 30) == 0
     assert coarse.stat().st_size < 0.6 * fine.stat().st_size
-    with container.Reader(fine) as before, container.Reader(coarse) as after:
+    with container_archive.Reader(fine) as before, container_archive.Reader(coarse) as after:
         assert dict(after.header.raster) == dict(before.header.raster)
         assert "history" not in before.header.extra
         (past,) = after.header.extra["history"]
@@ -382,4 +385,4 @@ def test_a_file_is_a_source_like_any_raster(
     with back(coarse, tmp_path) as found, rasterio.open(packed_tif) as given:
         np.testing.assert_array_equal(found.read(1) == -32768, given.read(1) == -32768)
     with pytest.raises(errors.InputError, match="is the source"):
-        scene.compress_file(fine, fine, tiny.lapped_codec(), overwrite=True)
+        files.compress_file(fine, fine, tiny.lapped_codec(), overwrite=True)

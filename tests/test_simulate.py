@@ -3,12 +3,13 @@ import re
 import numpy as np
 import pytest
 
-from sarcodec import errors, simulate, speckle
+from sarcodec import errors
+from sarcodec.simulate import ground, scenes, speckle
 
 
 @pytest.fixture(scope="module")
 def big():
-    return simulate.scene(1024, 1024, seed=7)
+    return scenes.scene(1024, 1024, seed=7)
 
 
 def lag(image, rows, columns):
@@ -19,22 +20,22 @@ def lag(image, rows, columns):
 
 
 def mean_db(scene, band, name):
-    where = scene.land_cover == simulate.CLASSES.index(name)
+    where = scene.land_cover == ground.CLASSES.index(name)
     return 10 * np.log10(scene.noise_free[band][where].mean(dtype=np.float64))
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 500), (500, 1), (2, 2), (257, 300)])
 def test_every_size_gives_valid_arrays_with_nan_in_the_border_only(height, width):
-    scene = simulate.scene(height, width, seed=3)
+    scene = scenes.scene(height, width, seed=3)
     assert scene.sigma0.shape == scene.noise_free.shape == (2, height, width)
     assert scene.land_cover.shape == (height, width)
     assert scene.sigma0.dtype == scene.noise_free.dtype == np.float32
     assert scene.land_cover.dtype == np.uint8
     assert scene.polarisations == ("VV", "VH")
-    assert scene.land_cover.max() < len(simulate.CLASSES)
+    assert scene.land_cover.max() < len(ground.CLASSES)
     assert np.isfinite(scene.noise_free).all()
     # Nothing lies below the noise floor.
-    assert scene.noise_free.min() >= 10 ** (simulate.NESZ_DB / 10)
+    assert scene.noise_free.min() >= 10 ** (ground.NESZ_DB / 10)
     valid = np.isfinite(scene.sigma0)
     assert (scene.sigma0[valid] > 0).all()
     assert np.array_equal(valid[0], valid[1])
@@ -42,8 +43,8 @@ def test_every_size_gives_valid_arrays_with_nan_in_the_border_only(height, width
 
 
 def test_border_is_two_wedges_and_can_be_left_out():
-    bordered = simulate.scene(200, 480, seed=1)
-    whole = simulate.scene(200, 480, seed=1, nodata_border=False)
+    bordered = scenes.scene(200, 480, seed=1)
+    whole = scenes.scene(200, 480, seed=1, nodata_border=False)
     outside = np.isnan(bordered.sigma0[0])
     assert outside[0, :20].all() and not outside[0, 20:].any()
     assert outside[-1, -20:].all() and not outside[-1, :-20].any()
@@ -53,7 +54,7 @@ def test_border_is_two_wedges_and_can_be_left_out():
 
 
 def test_equal_seeds_give_equal_scenes_and_others_differ():
-    first, again, other = (simulate.scene(96, 80, seed=seed) for seed in (5, 5, 6))
+    first, again, other = (scenes.scene(96, 80, seed=seed) for seed in (5, 5, 6))
     assert np.array_equal(first.sigma0, again.sigma0, equal_nan=True)
     assert np.array_equal(first.land_cover, again.land_cover)
     assert not np.array_equal(first.noise_free, other.noise_free)
@@ -62,14 +63,14 @@ def test_equal_seeds_give_equal_scenes_and_others_differ():
 
 def test_global_random_state_is_not_touched():
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    simulate.scene(40, 40)
+    scenes.scene(40, 40)
     assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
 
 
 def test_ground_does_not_depend_on_speckle_or_choice_of_bands():
-    both = simulate.scene(120, 100, seed=2)
-    swapped = simulate.scene(120, 100, seed=2, polarisations=("VH", "VV"))
-    single = simulate.scene(120, 100, seed=2, polarisations=("VH",), looks=20, correlation=0)
+    both = scenes.scene(120, 100, seed=2)
+    swapped = scenes.scene(120, 100, seed=2, polarisations=("VH", "VV"))
+    single = scenes.scene(120, 100, seed=2, polarisations=("VH",), looks=20, correlation=0)
     assert np.array_equal(swapped.sigma0[::-1], both.sigma0, equal_nan=True)
     assert single.sigma0.shape == (1, 120, 100)
     assert np.array_equal(single.noise_free[0], both.noise_free[1])
@@ -123,10 +124,10 @@ def test_scene_is_its_ground_times_independent_speckle(big):
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 7])
 def test_large_scene_holds_every_class(seed):
-    cover = simulate.scene(1024, 1024, seed=seed, polarisations=("VV",)).land_cover
+    cover = scenes.scene(1024, 1024, seed=seed, polarisations=("VV",)).land_cover
     shares = np.bincount(cover.ravel(), minlength=6) / cover.size
     assert (shares > 0).all()
-    named = dict(zip(simulate.CLASSES, shares, strict=True))
+    named = dict(zip(ground.CLASSES, shares, strict=True))
     assert named["sea"] == pytest.approx(0.2, abs=0.02)
     assert named["field"] > 0.25
     assert named["forest"] > 0.15
@@ -135,7 +136,7 @@ def test_large_scene_holds_every_class(seed):
 
 
 def test_backscatter_of_classes_is_in_the_plausible_order_and_range(big):
-    vv = {name: mean_db(big, 0, name) for name in simulate.CLASSES}
+    vv = {name: mean_db(big, 0, name) for name in ground.CLASSES}
     assert vv["river"] < vv["field"] - 3 < vv["forest"]
     assert vv["sea"] < vv["field"] - 3
     assert vv["field"] < vv["forest"] < vv["town"] < vv["ship"]
@@ -145,11 +146,11 @@ def test_backscatter_of_classes_is_in_the_plausible_order_and_range(big):
     for name in ("field", "forest", "town"):
         assert vv[name] - mean_db(big, 1, name) == pytest.approx(7, abs=1.5)
     # VH of the sea lies near the noise floor.
-    assert simulate.NESZ_DB < mean_db(big, 1, "sea") < simulate.NESZ_DB + 3
+    assert ground.NESZ_DB < mean_db(big, 1, "sea") < ground.NESZ_DB + 3
 
 
 def test_coarser_spacing_shows_more_land_per_pixel():
-    fine, coarse = (simulate.scene(400, 400, seed=3, spacing_m=metres).noise_free[0] for metres in (10.0, 40.0))
+    fine, coarse = (scenes.scene(400, 400, seed=3, spacing_m=metres).noise_free[0] for metres in (10.0, 40.0))
     steps = [np.abs(np.diff(np.log(image), axis=1)).mean() for image in (fine, coarse)]
     assert steps[1] > 1.3 * steps[0]
 
@@ -174,7 +175,7 @@ def test_coarser_spacing_shows_more_land_per_pixel():
 )
 def test_bad_arguments_are_named_with_their_value(name, change):
     with pytest.raises(errors.InputError, match=rf"^{name} is {re.escape(repr(change[name]))}; give "):
-        simulate.scene(**{"height": 8, "width": 8, **change})
+        scenes.scene(**{"height": 8, "width": 8, **change})
 
 
 def test_speckle_refuses_what_scene_refuses():

@@ -18,7 +18,12 @@ import torch
 from typer.testing import CliRunner
 
 import tiny
-from sarcodec import baselines, checkpoint, chips, cli, errors, evaluation, io, metrics, tiling
+from sarcodec import baselines, cli, errors, tiling
+from sarcodec.autoencoder import checkpoint
+from sarcodec.evaluation import chips, roundtrip
+from sarcodec.metrics import error, summary
+from sarcodec.raster import geotiff
+from sarcodec.raster import info as raster_info
 from sarcodec.study import (
     choose,
     findings,
@@ -76,8 +81,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     tiny.patch_set(base / "patches", train=8, val=2)
     (base / "images").mkdir()
     for number, name in enumerate(("north", "south")):
-        info = io.RasterInfo(1, SIDE, SIDE, "float32", descriptions=("VV",))
-        with io.create_raster(base / "images" / f"{name}.tif", info) as writer:
+        info = raster_info.RasterInfo(1, SIDE, SIDE, "float32", descriptions=("VV",))
+        with geotiff.create_raster(base / "images" / f"{name}.tif", info) as writer:
             writer.write(0, tiling.Window(0, SIDE, 0, SIDE), tiny.db((SIDE, SIDE), 50 + number))
     (base / "plan.toml").write_text(PLAN)
     folder, cells = base / "study", plan.read(base / "plan.toml")
@@ -111,10 +116,10 @@ def read_plan(tmp_path: Path, text: str) -> plan.Plan:
     return plan.read(tmp_path / "plan.toml")
 
 
-def row(codec: str, bpp: float, psnr: float, image: str = "a", *, step: int = 1, **figures: float) -> evaluation.Row:
-    names = [field.name for field in dataclasses.fields(metrics.Metrics)]
+def row(codec: str, bpp: float, psnr: float, image: str = "a", *, step: int = 1, **figures: float) -> roundtrip.Row:
+    names = [field.name for field in dataclasses.fields(summary.Metrics)]
     values = dict.fromkeys(names, 1.0) | {"valid_pixels": 100, "psnr_db": psnr} | figures
-    return evaluation.Row(image, "VV", codec, step, round(100 * bpp), bpp, metrics.Metrics(**values))
+    return roundtrip.Row(image, "VV", codec, step, round(100 * bpp), bpp, summary.Metrics(**values))
 
 
 def test_plan_crosses_the_matrix(tmp_path: Path) -> None:
@@ -361,7 +366,7 @@ def test_restored_chip_is_the_row(made: Made) -> None:
     coder = pictures.scene.open_codec(cell.folder / "best.ckpt")
     db, used = chips.restore(chip, coder, 4)
     expected = next(r for r in cell.rows if (r.image, r.step) == (chip.image, 4))
-    assert metrics.psnr(chip.db, db, chip.valid) == pytest.approx(expected.metrics.psnr_db, abs=1e-6)
+    assert error.psnr(chip.db, db, chip.valid) == pytest.approx(expected.metrics.psnr_db, abs=1e-6)
     assert used == expected.bytes
 
 
@@ -372,7 +377,7 @@ def test_places_follow_the_pixels() -> None:
     db[:, :320] = -22.0
     db[512:640, 512:640] += np.where(random.random((128, 128)) < 0.2, 15.0, 0.0)
     db = (db + 10 * np.log10(random.gamma(4.4, 1 / 4.4, db.shape))).astype(np.float32)
-    info = io.RasterInfo(1, side, side, "float32")
+    info = raster_info.RasterInfo(1, side, side, "float32")
     chip = chips.Chip("scene", "VV", db, np.ones(db.shape, bool), db, chips.radiometry.Quantity("db"), info)
     places = pictures.find_places([chip])
     assert list(places) == list(pictures.KINDS)
@@ -494,7 +499,7 @@ def test_floats_are_what_the_model_gives(made: Made) -> None:
         restored = model.build()(torch.from_numpy(bounds.apply(chip.db))[None, None])[0][0, 0].numpy()
     row = next(r for r in cell.floats if r.image == chip.image)
     assert (row.codec, row.bytes, row.bits_per_pixel) == ("floats", 0, math.inf)
-    assert row.metrics.psnr_db == pytest.approx(metrics.psnr(chip.db, bounds.invert(restored), chip.valid), abs=0.02)
+    assert row.metrics.psnr_db == pytest.approx(error.psnr(chip.db, bounds.invert(restored), chip.valid), abs=0.02)
 
 
 def with_floats(cell: results.Finished, psnr: float, *, variant: str, **settings: object) -> results.Finished:

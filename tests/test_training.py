@@ -11,12 +11,14 @@ import pytest
 import torch
 
 import tiny
-from sarcodec import batches, checkpoint, errors, losses, models, patches, run_folder, training
+from sarcodec import errors
+from sarcodec.autoencoder import architecture, checkpoint, network, variants
+from sarcodec.training import batches, beginning, loop, losses, patches, run_folder, train_config, validation
 
 FLAT = {"loss": 0.5, "psnr": 10.0, "rmse_db": 3.0, "contrast": 1.0}
 
 
-def config(**changes: Any) -> training.TrainConfig:
+def config(**changes: Any) -> train_config.TrainConfig:
     settings = {
         "epochs": 3,
         "batch_size": 4,
@@ -26,7 +28,7 @@ def config(**changes: Any) -> training.TrainConfig:
         "save_minutes": 0.0,
         "tensorboard": False,
     }
-    return training.TrainConfig(**(settings | changes))
+    return train_config.TrainConfig(**(settings | changes))
 
 
 @pytest.fixture
@@ -39,8 +41,8 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def train(run: Path, patch_set: Path, **changes: Any) -> list[training.Progress]:
-    return list(training.start(run, patch_set, tiny.CONFIG, config(**changes)))
+def train(run: Path, patch_set: Path, **changes: Any) -> list[loop.Progress]:
+    return list(loop.start(run, patch_set, tiny.CONFIG, config(**changes)))
 
 
 def position(run: Path) -> dict[str, Any]:
@@ -55,7 +57,7 @@ FILES = ("best.ckpt", "last.ckpt", "history.jsonl")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[training.Progress], dict[str, bytes]]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[loop.Progress], dict[str, bytes]]:
     """An uninterrupted run of three epochs of four steps: its progress and its files."""
     folder = tmp_path_factory.mktemp("whole")
     progress = train(folder / "run", tiny.patch_set(folder / "patches"))
@@ -65,12 +67,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[training.Progr
 @pytest.mark.parametrize("stop", [2, 6, 8])
 def test_interrupted_run_continues_exactly(run: Path, patch_set: Path, whole: Any, stop: int) -> None:
     """Stopped in the first epoch, in the middle of the second, and at its end: the same files bit for bit."""
-    steps = training.start(run, patch_set, tiny.CONFIG, config())
+    steps = loop.start(run, patch_set, tiny.CONFIG, config())
     while next(steps).step < stop:
         pass
     steps.close()
     assert (position(run)["step"], position(run)["epoch"]) == (stop, (stop - 1) // 4)
-    rest = list(training.resume(run))
+    rest = list(loop.resume(run))
     assert {name: (run / name).read_bytes() for name in FILES} == whole[1]
     assert [p.step for p in rest if p.val is None] == list(range(stop + 1, 13))
 
@@ -79,25 +81,25 @@ def test_run_killed_between_two_files_continues_exactly(
     run: Path, patch_set: Path, whole: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """History and best.ckpt of the second epoch are written, last.ckpt is still that of the first."""
-    save = training._save_last
+    save = loop._save_last
 
     def killed(*args: Any) -> None:
         if (run / "last.ckpt").exists():
             raise KeyboardInterrupt
         save(*args)
 
-    monkeypatch.setattr(training, "_save_last", killed)
+    monkeypatch.setattr(loop, "_save_last", killed)
     with pytest.raises(KeyboardInterrupt):
         train(run, patch_set)
     assert len(history(run)) == 2
     monkeypatch.undo()
-    list(training.resume(run))
+    list(loop.resume(run))
     assert {name: (run / name).read_bytes() for name in FILES} == whole[1]
 
 
 def test_finished_run_has_nothing_to_continue(run: Path, patch_set: Path, whole: Any) -> None:
     train(run, patch_set)
-    assert list(training.resume(run)) == []
+    assert list(loop.resume(run)) == []
     assert {name: (run / name).read_bytes() for name in FILES} == whole[1]
 
 
@@ -154,14 +156,14 @@ def test_bfloat16_trains_too(run: Path, patch_set: Path, whole: Any) -> None:
 
 def test_config_round_trip() -> None:
     made = config(loss=losses.LossWeights(0.3, 0.7), schedule="plateau", patience=5)
-    assert training.TrainConfig.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    assert train_config.TrainConfig.from_dict(json.loads(json.dumps(made.to_dict()))) == made
 
 
 def test_config_refuses_unknown_keys() -> None:
     record = config().to_dict()
     for bad in (record | {"momentum": 0.9}, record | {"loss": {"mse": 1.0, "psnr": 1.0}}, {}):
         with pytest.raises(errors.FormatError, match="training configuration"):
-            training.TrainConfig.from_dict(bad)
+            train_config.TrainConfig.from_dict(bad)
 
 
 @pytest.mark.parametrize(
@@ -185,9 +187,9 @@ def test_config_refuses_bad_values(name: str, value: Any) -> None:
         config(**{name: value})
 
 
-def rates(settings: training.TrainConfig, steps: list[int], total: int, factor: float = 1.0) -> list[float]:
+def rates(settings: train_config.TrainConfig, steps: list[int], total: int, factor: float = 1.0) -> list[float]:
     at = [run_folder.Position(step=step, factor=factor) for step in steps]
-    return [training._learning_rate(settings, p, total) for p in at]
+    return [loop._learning_rate(settings, p, total) for p in at]
 
 
 def test_warm_up_and_cosine() -> None:
@@ -205,18 +207,18 @@ def test_constant_and_plateau_rates() -> None:
 
 def test_plateau_halves_the_rate(run: Path, patch_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first epoch is the best; after every three without progress the rate is halved."""
-    monkeypatch.setattr(training, "_validate", lambda *_: dict(FLAT))
+    monkeypatch.setattr(validation, "validate", lambda *_: dict(FLAT))
     train(run, patch_set, epochs=7, schedule="plateau", patience=9, batch_size=16)
     assert position(run)["factor"] == 0.25
     assert (position(run)["best_epoch"], position(run)["stale"]) == (1, 6)
 
 
 def test_early_stop(run: Path, patch_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_validate", lambda *_: dict(FLAT))
+    monkeypatch.setattr(validation, "validate", lambda *_: dict(FLAT))
     train(run, patch_set, epochs=50, patience=2, batch_size=16)
     assert [line["epoch"] for line in history(run)] == [1, 2, 3]
     assert checkpoint.load(run / "best.ckpt").training["epoch"] == 1
-    assert list(training.resume(run)) == []  # a run that has stopped stays stopped
+    assert list(loop.resume(run)) == []  # a run that has stopped stays stopped
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
@@ -245,14 +247,14 @@ def test_a_loss_that_is_not_a_number_goes_back(run: Path, patch_set: Path, monke
 
 def test_a_spike_goes_back(run: Path, patch_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A validation loss of more than twice the best is not kept, what was before it is."""
-    validate, calls = training._validate, []
+    validate, calls = validation.validate, []
 
     def spiking(of: Any) -> dict[str, float]:
         calls.append(0)
         found = validate(of)
         return found | {"loss": 9 * found["loss"]} if len(calls) == 2 else found
 
-    monkeypatch.setattr(training, "_validate", spiking)
+    monkeypatch.setattr(validation, "validate", spiking)
     progress = train(run, patch_set)
     assert [p.epoch for p in progress if "spike" in p.note] == [2]
     first, second, _ = history(run)
@@ -274,19 +276,19 @@ def test_loss_that_never_was_a_number(run: Path, patch_set: Path, monkeypatch: p
 
 
 def test_one_process_at_a_time(run: Path, patch_set: Path) -> None:
-    steps = training.start(run, patch_set, tiny.CONFIG, config())
+    steps = loop.start(run, patch_set, tiny.CONFIG, config())
     next(steps)
     with pytest.raises(errors.InputError, match=r"another process is training it"):
-        next(training.resume(run))
+        next(loop.resume(run))
     steps.close()
-    assert list(training.resume(run))[-1].step == 12
+    assert list(loop.resume(run))[-1].step == 12
 
 
 def test_a_run_is_extended_or_refused(run: Path, patch_set: Path) -> None:
     train(run, patch_set, epochs=2)
     with pytest.raises(errors.InputError, match=r"epochs: got 1.*has done 2"):
-        training.resume(run, epochs=1)
-    rest = list(training.resume(run, epochs=4, save_minutes=7))
+        loop.resume(run, epochs=1)
+    rest = list(loop.resume(run, epochs=4, save_minutes=7))
     assert [p.step for p in rest if p.val is None] == list(range(9, 17))
     settings = json.loads((run / "run.json").read_text())["training"]
     assert (settings["epochs"], settings["save_minutes"]) == (4, 7)
@@ -298,7 +300,7 @@ def test_averaged_weights_are_validated_and_kept(run: Path, patch_set: Path) -> 
     train(run, patch_set, epochs=1, average=0.5, batch_size=16)
     last, best = checkpoint.load(run / "last.ckpt"), checkpoint.load(run / "best.ckpt")
     torch.manual_seed(0)
-    begin = models.build(tiny.CONFIG).state_dict()
+    begin = variants.build(tiny.CONFIG).state_dict()
     for name, value in best.weights.items():
         if value.is_floating_point() and not name.startswith("level"):
             expected = begin[name].lerp(last.weights[name], 1 - 1 / 11)
@@ -322,8 +324,8 @@ def test_windows_of_patches(patch_set: Path) -> None:
 
 
 def test_collapsed_output(run: Path, patch_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode = models.Autoencoder.decode
-    monkeypatch.setattr(models.Autoencoder, "decode", lambda self, latent: decode(self, latent) * 1e-3 + 0.5)
+    decode = network.Autoencoder.decode
+    monkeypatch.setattr(network.Autoencoder, "decode", lambda self, latent: decode(self, latent) * 1e-3 + 0.5)
     with pytest.raises(errors.TrainingError, match=r"collapsed.*best\.ckpt.*learning rate"):
         train(run, patch_set, epochs=9)
     assert len(history(run)) == 3  # not in the first steps, where an output may still be flat
@@ -345,7 +347,7 @@ def test_existing_run_is_kept(run: Path, patch_set: Path) -> None:
 def test_nothing_is_begun_that_cannot_run(run: Path, patch_set: Path, change: Any, message: str) -> None:
     device = change.pop("device", "cpu")
     with pytest.raises(errors.InputError, match=message):
-        list(training.start(run, patch_set, tiny.CONFIG, config(**change), device))
+        list(loop.start(run, patch_set, tiny.CONFIG, config(**change), device))
     assert not run.exists()
 
 
@@ -353,19 +355,19 @@ def test_unusable_folders(run: Path, tmp_path: Path) -> None:
     with pytest.raises(errors.FormatError, match=r"manifest\.json"):
         train(run, tmp_path)
     with pytest.raises(errors.FormatError, match=r"run\.json"):
-        training.resume(run)
+        loop.resume(run)
     run.mkdir()
     for text in ("{", "[]", "{}"):
         (run / "run.json").write_text(text)
         with pytest.raises(errors.FormatError, match=r"run\.json"):
-            training.resume(run)
+            loop.resume(run)
 
 
 def test_checkpoint_without_position(run: Path, patch_set: Path) -> None:
     train(run, patch_set, epochs=1)
     (run / "last.ckpt").write_bytes((run / "best.ckpt").read_bytes())
     with pytest.raises(errors.FormatError, match=r"last\.ckpt.*resume"):
-        training.resume(run)
+        loop.resume(run)
 
 
 def test_tensorboard(run: Path, patch_set: Path, whole: Any) -> None:
@@ -396,7 +398,7 @@ def test_no_tensorboard_unless_asked(run: Path, patch_set: Path, monkeypatch: py
 
 
 def test_trains_without_gdal() -> None:
-    code = "import sys, sarcodec.training; sys.exit(int('rasterio' in sys.modules))"
+    code = "import sys, sarcodec.training.loop; sys.exit(int('rasterio' in sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -406,8 +408,8 @@ def test_other_variants_train(tmp_path: Path, arch: str, shortcut: str) -> None:
     """Strided 1×1 convolutions, channels last, once corrupted the heap in their backward pass."""
     data = tiny.patch_set(tmp_path / "patches", train=8, val=2)
     settings = config(epochs=12, warmup_steps=0, learning_rate=3e-3, precision="bfloat16", loss=losses.PRESETS["mse"])
-    model = models.ModelConfig(arch, latent_channels=4, base_channels=8, shortcut=shortcut)
-    seen = [p.loss for p in training.start(tmp_path / "run", data, model, settings) if p.val is None]
+    model = architecture.ModelConfig(arch, latent_channels=4, base_channels=8, shortcut=shortcut)
+    seen = [p.loss for p in loop.start(tmp_path / "run", data, model, settings) if p.val is None]
     assert len(seen) == 24
     assert sum(seen[-4:]) < (0.97 if shortcut == "rearranged" else 0.9) * sum(seen[:4])  # from a linear start little
     assert checkpoint.load(tmp_path / "run" / "best.ckpt").config == model
@@ -417,8 +419,8 @@ def test_a_first_epoch_worse_than_the_start_is_a_spike(tmp_path: Path) -> None:
     """What a linear start carries is not lost to a rate too high for it: the run goes back, at half the rate."""
     data = tiny.patch_set(tmp_path / "patches", train=8, val=2)
     settings = config(epochs=1, warmup_steps=0, learning_rate=3.0, clip_norm=1e3, loss=losses.PRESETS["mse"])
-    model = models.ModelConfig("residual", latent_channels=4, base_channels=8)
-    last = list(training.start(tmp_path / "run", data, model, settings))[-1]
+    model = architecture.ModelConfig("residual", latent_channels=4, base_channels=8)
+    last = list(loop.start(tmp_path / "run", data, model, settings))[-1]
     assert "spike" in last.note and last.val is not None
     best = checkpoint.load(tmp_path / "run" / "best.ckpt")
     assert best.training["epoch"] == 0 and best.metrics["val"]["loss"] == last.val["loss"]
@@ -427,12 +429,14 @@ def test_a_first_epoch_worse_than_the_start_is_a_spike(tmp_path: Path) -> None:
 def test_starting_from_a_checkpoint_of_another_width(tmp_path: Path) -> None:
     """Weights are copied as far as shapes overlap: the first latent channels, and all of the other layers."""
     data = tiny.patch_set(tmp_path / "patches", train=8, val=2)
-    config = training.TrainConfig(epochs=1, batch_size=4, tensorboard=False, seed=5)
-    for _ in training.start(tmp_path / "wide", data, models.ModelConfig("plain", 6, 8), config):
+    config = train_config.TrainConfig(epochs=1, batch_size=4, tensorboard=False, seed=5)
+    for _ in loop.start(tmp_path / "wide", data, architecture.ModelConfig("plain", 6, 8), config):
         pass
     wide = checkpoint.load(tmp_path / "wide" / "best.ckpt").weights
-    narrow = training._fresh(data, models.ModelConfig("plain", 4, 8), config, tmp_path / "wide" / "best.ckpt").weights
+    narrow = beginning.fresh(
+        data, architecture.ModelConfig("plain", 4, 8), config, tmp_path / "wide" / "best.ckpt"
+    ).weights
     assert torch.equal(narrow["to_latent.weight"], wide["to_latent.weight"][:4])
     assert torch.equal(narrow["encoder.0.0.weight"], wide["encoder.0.0.weight"])
-    fresh = training._fresh(data, models.ModelConfig("plain", 4, 8), config, None).weights
+    fresh = beginning.fresh(data, architecture.ModelConfig("plain", 4, 8), config, None).weights
     assert not torch.equal(fresh["encoder.0.0.weight"], wide["encoder.0.0.weight"])

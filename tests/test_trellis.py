@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sarcodec import errors, trellis
-from sarcodec.trellis import LARGEST, NEXT, STATES
+from sarcodec import errors
+from sarcodec.entropy import trellis
+from sarcodec.entropy.trellis import LARGEST, NEXT, STATES
 
 Options = Callable[[int, int, int], list[int]]
 

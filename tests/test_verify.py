@@ -10,7 +10,8 @@ import rasterio
 
 import safe_product
 import tiny
-from sarcodec import errors, scene, verify
+from sarcodec import errors
+from sarcodec.scene import files, verify
 from test_cli import call
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -28,8 +29,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with rasterio.open(folder / "scene.tif", "w", **profile, **place) as file:
         file.write(db)
         file.update_tags(UNITS="sigma0 dB", PLACE="here")
-    scene.compress_file(folder / "scene.tif", folder / "scene.sarc", tiny.lapped_codec())
-    scene.compress_file(folder / "scene.tif", folder / "bound.sarc", tiny.lapped_codec(), max_error=0.5)
+    files.compress_file(folder / "scene.tif", folder / "scene.sarc", tiny.lapped_codec())
+    files.compress_file(folder / "scene.tif", folder / "bound.sarc", tiny.lapped_codec(), max_error=0.5)
     return folder
 
 
@@ -58,7 +59,7 @@ def test_a_sound_file(work: Path) -> None:
 
 
 def test_the_error_is_that_of_the_pixels(work: Path, tmp_path: Path) -> None:
-    scene.decompress_file(work / "scene.sarc", tmp_path / "back.tif", model=work / "tiny.ckpt")
+    files.decompress_file(work / "scene.sarc", tmp_path / "back.tif", model=work / "tiny.ckpt")
     with rasterio.open(work / "scene.tif") as a, rasterio.open(tmp_path / "back.tif") as b:
         error = (a.read().astype(float) - b.read())[np.isfinite(a.read())]
     said = verify.verify(work / "scene.sarc", against=work / "scene.tif", model=work / "tiny.ckpt").checks[-1].said
@@ -102,7 +103,7 @@ def test_another_source_is_found(work: Path, tmp_path: Path) -> None:
 
 def test_a_product(tmp_path: Path) -> None:
     made = safe_product.make(tmp_path / "in")
-    scene.compress_file(made, tmp_path / "p.sarc", tiny.lapped_codec())
+    files.compress_file(made, tmp_path / "p.sarc", tiny.lapped_codec())
     (tmp_path / "tiny.ckpt").write_bytes(tiny.lapped_bytes())
     beside = verify.verify(tmp_path / "p.sarc", against=made, model=tmp_path / "tiny.ckpt")
     assert beside.holds and beside.checks[-1].name == "files"

@@ -14,9 +14,15 @@ import rasterio.shutil
 
 import safe_product
 import tiny
-from sarcodec import codec, container, engines, errors, io, safe, scene, tiling, virtual
+from sarcodec import errors, tiling
+from sarcodec.codec import codec
+from sarcodec.container import archive as container_archive
+from sarcodec.files import vsi
+from sarcodec.nearlossless import engine as nearlossless_engine
+from sarcodec.raster import geotiff, safe
+from sarcodec.scene import decision, files
 
-CODER = codec.Codec(engines.BoundedEngine(0.5))
+CODER = codec.Codec(nearlossless_engine.BoundedEngine(0.5))
 TILES = codec.Options(tile=64)
 SECRET = "X-Amz-Signature=5ec2e7%2Fvh&token=5ec2e7"
 
@@ -66,13 +72,13 @@ def image(server: Server, write_tif: Callable[..., Path]) -> Path:
 
 
 def compressed(source: object, target: Path) -> bytes:
-    scene.compress_file(source, target, CODER, options=TILES, overwrite=True)
+    files.compress_file(source, target, CODER, options=TILES, overwrite=True)
     return target.read_bytes()
 
 
 def held(path: Path) -> bytes:
     """All that a .sarc file says and all its names, inflated."""
-    with container.Reader(path) as reader:
+    with container_archive.Reader(path) as reader:
         return reader._header_text() + "\n".join(reader._zip.namelist()).encode()
 
 
@@ -106,7 +112,7 @@ def test_the_same_file_as_of_a_local_copy(
         }.items():
             monkeypatch.setenv(key, value)
     source = name.format(host=server.host, folder=image.parent, secret=SECRET)
-    assert virtual.is_virtual(source)
+    assert vsi.is_virtual(source)
     assert compressed(source, tmp_path / "a.sarc") == compressed(image, tmp_path / "b.sarc")
     said = held(tmp_path / "a.sarc").decode()
     for private in ("5ec2e7", "127.0.0.1", str(tmp_path), "vsi", "pair"):
@@ -127,7 +133,7 @@ def test_in_memory(image: Path, tmp_path: Path) -> None:
 def test_polarisation_from_the_name_not_the_query(server: Server, image: Path, query: str) -> None:
     url = f"http://{server.host}/bucket/one-vv.tif{query}"
     with safe.open_source(url, "VV") as raster:
-        assert scene.layout_of(raster, raster.info, None, raster.name).polarisations == ("VV",)
+        assert decision.layout_of(raster, raster.info, None, raster.name).polarisations == ("VV",)
         assert "5ec2e7" not in raster.name
     with pytest.raises(errors.InputError, match=r"polarisation: got VH; of http.*none is taken") as problem:
         safe.open_source(url, "VH")
@@ -186,7 +192,7 @@ def test_a_server_that_breaks_down_leaves_nothing(
         raster.read(0, tiling.Window(0, 16, 0, 900))
         (server.folder / "broken").touch()
         with pytest.raises(errors.FormatError, match=r"raster .*large\.tif\?…: cannot be read") as problem:
-            scene.compress_file(raster, tmp_path / "a.sarc", CODER)
+            files.compress_file(raster, tmp_path / "a.sarc", CODER)
     assert "5ec2e7" not in str(problem.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -250,17 +256,17 @@ def test_local_paths_stay_out_of_headers(image: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_shown_of_a_name(name: str, shown: str, stem: str) -> None:
-    assert virtual.is_virtual(name)
-    assert (virtual.public(name), virtual.stem(name)) == (shown, stem)
+    assert vsi.is_virtual(name)
+    assert (vsi.public(name), vsi.stem(name)) == (shown, stem)
 
 
 @pytest.mark.parametrize("name", ["a.tif", "/data/a?b@c.tif", "C:/a?b.tif", "C:\\a?b.tif", "a:b", Path("x/a?b.tif")])
 def test_local_names_stay_as_they_are(name: str | Path) -> None:
-    assert not virtual.is_virtual(name)
-    assert virtual.public(name) == str(name)
-    assert virtual.public_text("why?x 'http://u:p@h'", name) == "why?x 'http://u:p@h'"
+    assert not vsi.is_virtual(name)
+    assert vsi.public(name) == str(name)
+    assert vsi.public_text("why?x 'http://u:p@h'", name) == "why?x 'http://u:p@h'"
 
 
 def test_readers_show_public_names(server: Server, image: Path) -> None:
-    with io.open_raster(f"http://reader:5ec2e7@{server.host}/bucket/pair.tif?{SECRET}") as raster:
+    with geotiff.open_raster(f"http://reader:5ec2e7@{server.host}/bucket/pair.tif?{SECRET}") as raster:
         assert raster.name == f"http://{server.host}/bucket/pair.tif?…"

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 import tiny
-from sarcodec import codec, container, engines, errors, tiling
+from sarcodec import errors, tiling
+from sarcodec.codec import codec
+from sarcodec.container import archive
+from sarcodec.lapped import engine as lapped_engine
+from sarcodec.nearlossless import engine as nearlossless_engine
 
 Window = tiling.Window
 NAN = np.nan
@@ -27,7 +31,7 @@ def as_dn(cube: np.ndarray) -> np.ndarray:
 
 
 def bounded() -> codec.Codec:
-    return codec.Codec(engines.BoundedEngine(0.5))
+    return codec.Codec(nearlossless_engine.BoundedEngine(0.5))
 
 
 CASES = {
@@ -45,7 +49,7 @@ def case(request: pytest.FixtureRequest) -> Any:
     cube = holed(330, 410) if kind == "db" else as_dn(holed(330, 410))
     data = tiny.compress(tiny.Array(cube), kind, tile, step, make())
     sink = tiny.Array(np.zeros_like(cube))
-    with container.Reader(io.BytesIO(data)) as reader:
+    with archive.Reader(io.BytesIO(data)) as reader:
         make().decompress(reader, sink)
         yield make(), reader, sink.cube
 
@@ -73,7 +77,7 @@ def windows(height: int, width: int) -> list[Window]:
 
 def same(model: codec.Codec, pixels: np.ndarray, expected: np.ndarray) -> None:
     """Compare to the last bit; but a convolution may round otherwise, by 1e-6 dB, where the window is narrow."""
-    if isinstance(model.engine, engines.LappedEngine):
+    if isinstance(model.engine, lapped_engine.LappedEngine):
         np.testing.assert_array_equal(np.isfinite(pixels) & (pixels != 0), np.isfinite(expected) & (expected != 0))
         finite = np.isfinite(pixels)
         off = np.abs(np.subtract(pixels[finite], expected[finite], dtype=np.float64))
@@ -85,7 +89,7 @@ def same(model: codec.Codec, pixels: np.ndarray, expected: np.ndarray) -> None:
 
 def test_windows_equal_the_full_decode(case: Any) -> None:
     model, reader, full = case
-    every = 2 if isinstance(model.engine, engines.LappedEngine) else 1  # the slowest of them
+    every = 2 if isinstance(model.engine, lapped_engine.LappedEngine) else 1  # the slowest of them
     for index, window in enumerate(windows(330, 410)[::every]):
         pixels = model.restore_window(reader, index % 2, window)
         assert pixels.dtype == full.dtype
@@ -102,7 +106,7 @@ def test_bands_and_window_into_a_sink(case: Any) -> None:
     assert {band for band, _ in sink.windows} == {0}
 
 
-def tiles_read(model: codec.Codec, reader: container.Reader, window: Window, patch: pytest.MonkeyPatch) -> set[str]:
+def tiles_read(model: codec.Codec, reader: archive.Reader, window: Window, patch: pytest.MonkeyPatch) -> set[str]:
     """Names of the entries of tiles that are read for a window of band 0, each once."""
     read, names = reader.read, []
 
@@ -128,11 +132,11 @@ def test_no_more_tiles_than_needed(name: str, monkeypatch: pytest.MonkeyPatch) -
     data = tiny.compress(tiny.Array(tiny.db((640, 640))[None]), "db", tile, step, model)
     ramp, margin = model.engine.ramp, model.engine.margin
     unit = tile if model.engine.whole else model.engine.stride
-    with container.Reader(io.BytesIO(data)) as reader:
+    with archive.Reader(io.BytesIO(data)) as reader:
         for window in (Window(5 * 64, 5 * 64 + 1, 300, 301), Window(0, 10, 630, 640), Window(250, 390, 270, 380)):
             around = window.grow(ramp, 640, 640).aligned(unit).grow(ramp + margin, 640, 640)
             grid = tiling.TileGrid(640, 640, tile)
-            wanted = {container.tile_name(0, t.row, t.column) for t in grid if t.core.overlaps(around)}
+            wanted = {archive.tile_name(0, t.row, t.column) for t in grid if t.core.overlaps(around)}
             assert tiles_read(model, reader, window, monkeypatch) == wanted
             assert len(wanted) < 50
 
@@ -140,12 +144,12 @@ def test_no_more_tiles_than_needed(name: str, monkeypatch: pytest.MonkeyPatch) -
 def test_a_window_inside_a_tile_decodes_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.lapped_codec()
     data = tiny.compress(tiny.Array(tiny.db((768, 768))[None]), "db", 256, 1792, model)
-    with container.Reader(io.BytesIO(data)) as reader:
+    with archive.Reader(io.BytesIO(data)) as reader:
         assert tiles_read(model, reader, Window(330, 440, 325, 448), monkeypatch) == {"0/1.1"}
         assert tiles_read(model, reader, Window(330, 440, 310, 440), monkeypatch) == {"0/1.0", "0/1.1"}
         assert tiles_read(model, reader, Window(0, 64, 0, 64), monkeypatch) == {"0/0.0"}
     data = tiny.compress(tiny.Array(tiny.db((192, 192))[None]), "db", 64, 1, bounded())
-    with container.Reader(io.BytesIO(data)) as reader:
+    with archive.Reader(io.BytesIO(data)) as reader:
         assert tiles_read(bounded(), reader, Window(64, 128, 64, 128), monkeypatch) == {"0/1.1"}
 
 
@@ -153,11 +157,11 @@ def test_rendered_speckle_is_the_same_in_a_window() -> None:
     model = tiny.lapped_codec()
     cube = holed(300, 280)
     buffer = io.BytesIO()
-    with container.Writer(buffer) as writer:
+    with archive.Writer(buffer) as writer:
         options = codec.Options(1792, 128, speckle=True)
         model.compress(tiny.Array(cube), tiny.layout(tiny.Array(cube), "db"), writer, options)
     sink = tiny.Array(np.zeros_like(cube))
-    with container.Reader(buffer) as reader:
+    with archive.Reader(buffer) as reader:
         model.decompress(reader, sink, speckle=True)
         for window in windows(300, 280)[1::3]:
             pixels = model.restore_window(reader, 0, window, speckle=True)
@@ -186,11 +190,11 @@ def test_a_file_may_lack_tiles_elsewhere() -> None:
     """Damage of a tile that is not needed does no harm to a window."""
     model = bounded()
     data = bytearray(tiny.compress(tiny.Array(tiny.db((128, 128))[None]), "db", 64, 1, model))
-    with container.Reader(io.BytesIO(bytes(data))) as reader:
+    with archive.Reader(io.BytesIO(bytes(data))) as reader:
         entry = reader._zip.getinfo("0/1.1")
         full = model.restore_window(reader, 0, Window(0, 60, 0, 60))
     data[entry.header_offset + 60] ^= 255
-    with container.Reader(io.BytesIO(bytes(data))) as reader:
+    with archive.Reader(io.BytesIO(bytes(data))) as reader:
         np.testing.assert_array_equal(model.restore_window(reader, 0, Window(0, 60, 0, 60)), full)
         with pytest.raises(errors.FormatError, match=r"entry 0/1\.1 is damaged"):
             model.restore_window(reader, 0, Window(0, 65, 0, 65))

@@ -24,9 +24,12 @@ import xarray
 from xarray.backends import plugins as xarray_plugins
 
 import tiny
-from sarcodec import codec, container, errors, scene
+from sarcodec import errors
+from sarcodec.codec import codec
+from sarcodec.container import archive
 from sarcodec.plugins import xarray_engine
 from sarcodec.plugins.xarray_engine import SarcBackend
+from sarcodec.scene import files, model_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning:rioxarray")
 
@@ -41,7 +44,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pack(source: Path, tile: int = 64, **options: Any) -> Path:
     packed = source.with_suffix(".sarc")
-    scene.compress_file(source, packed, tiny.coder(), options=codec.Options(tile=tile), **options)
+    files.compress_file(source, packed, tiny.coder(), options=codec.Options(tile=tile), **options)
     return packed
 
 
@@ -56,14 +59,14 @@ def dual(write_tif: Written) -> Path:
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the entries of tiles that are read from now on."""
-    names, read = [], container.Reader.read
+    names, read = [], archive.Reader.read
 
-    def counted(reader: container.Reader, name: str, limit: int) -> bytes:
+    def counted(reader: archive.Reader, name: str, limit: int) -> bytes:
         if name[0].isdigit() and not name.endswith("m"):
             names.append(name)
         return read(reader, name, limit)
 
-    monkeypatch.setattr(container.Reader, "read", counted)
+    monkeypatch.setattr(archive.Reader, "read", counted)
     return names
 
 
@@ -73,7 +76,7 @@ def opened(path: Path, model: Path | None, **options: Any) -> xarray.Dataset:
 
 def decompressed(path: Path, model: Path) -> np.ndarray:
     target = path.with_name("whole.tif")
-    scene.decompress_file(path, target, model=model, precision="float32", overwrite=True)
+    files.decompress_file(path, target, model=model, precision="float32", overwrite=True)
     with rasterio.open(target) as dataset:
         pixels: np.ndarray = dataset.read()
     return pixels
@@ -312,7 +315,7 @@ def test_dask_in_other_processes(dual: Path, model: Path, monkeypatch: pytest.Mo
     expected = decompressed(dual, model)
     with opened(dual, model, chunks={"y": 128, "x": 128}) as dataset:
         part = dataset.VH.isel(y=slice(90, 280), x=slice(20, 90))
-        monkeypatch.setattr(container.Reader, "read", None)  # here nothing can be decoded
+        monkeypatch.setattr(archive.Reader, "read", None)  # here nothing can be decoded
         settings = {"scheduler": "processes", "num_workers": 1, "multiprocessing.context": "spawn"}
         with dask.config.set(settings):
             np.testing.assert_allclose(part.values, expected[1, 90:280, 20:90], atol=2e-5)
@@ -320,13 +323,13 @@ def test_dask_in_other_processes(dual: Path, model: Path, monkeypatch: pytest.Mo
 
 def test_closing(dual: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is opened for the first pixel, closed with the dataset, and opened again if pixels are asked for."""
-    closed, close = [], container.Reader.close
+    closed, close = [], archive.Reader.close
 
-    def noted(reader: container.Reader) -> None:
+    def noted(reader: archive.Reader) -> None:
         closed.append(reader)
         close(reader)
 
-    monkeypatch.setattr(container.Reader, "close", noted)
+    monkeypatch.setattr(archive.Reader, "close", noted)
     dataset = opened(dual, model, cache=False)
     assert len(closed) == 1  # that of the header
     dataset.VV[:5].load()
@@ -395,15 +398,15 @@ def test_rendered_speckle(write_tif: Written, tmp_path: Path) -> None:
     path, packed = tmp_path / "lapped.ckpt", tmp_path / "a.sarc"
     path.write_bytes(tiny.lapped_bytes())
     options = codec.Options(1792, 128, speckle=True)
-    scene.compress_file(write_tif("a.tif", tiny.db((150, 140))), packed, tiny.lapped_codec(), options=options)
+    files.compress_file(write_tif("a.tif", tiny.db((150, 140))), packed, tiny.lapped_codec(), options=options)
     with opened(packed, path) as plain, opened(packed, path, speckle=True) as rendered:
         assert rendered.attrs["speckle"] == "rendered, not measured"
         assert rendered.band_1.values.std() > plain.band_1.values.std() + 0.1
 
 
 def test_guaranteed_error_is_told(write_tif: Written, tmp_path: Path) -> None:
-    bounded = codec.Codec(scene.bounded_engine(0.5))
-    scene.compress_file(write_tif("a.tif", tiny.db((70, 80))), tmp_path / "a.sarc", bounded)
+    bounded = codec.Codec(model_store.bounded_engine(0.5))
+    files.compress_file(write_tif("a.tif", tiny.db((70, 80))), tmp_path / "a.sarc", bounded)
     with opened(tmp_path / "a.sarc", None) as dataset:
         assert dataset.attrs["max_error_db"] == 0.5
         assert dataset.attrs["model"] == "bounded 0000000000000000"

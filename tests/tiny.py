@@ -12,29 +12,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from sarcodec import (
-    calibration,
-    checkpoint,
-    codec,
-    coefficient_fit,
-    container,
-    io,
-    lapped_model,
-    linear_start,
-    models,
-    normalization,
-    patches,
-    radiometry,
-    simulate,
-    stored_tiles,
-    tiling,
-)
-from sarcodec.models import restorer
+from sarcodec import radiometry, tiling
+from sarcodec.autoencoder import architecture, checkpoint, normalization, variants
+from sarcodec.autoencoder import network as autoencoder_network
+from sarcodec.codec import codec, stored_tiles
+from sarcodec.codec import layout as codec_layout
+from sarcodec.container import archive
+from sarcodec.lapped import model as lapped_model
+from sarcodec.lapped import restorer
+from sarcodec.raster import info as raster_info
+from sarcodec.simulate import scenes
+from sarcodec.training import calibration, coefficient_fit, linear_start, patches
 
 torch.set_num_threads(1)  # more only wait for each other in models this small
 linear_start.STEPS = 100  # as many do for them
 
-CONFIG = models.ModelConfig(base_channels=8, latent_channels=4)
+CONFIG = architecture.ModelConfig(base_channels=8, latent_channels=4)
 SIZE = 64
 BOUNDS = normalization.Bounds(-30.0, 5.0)
 NORMALIZER = normalization.Normalizer(
@@ -73,17 +66,17 @@ def patch_set(folder: Path, train: int = 16, val: int = 4) -> Path:
     return folder
 
 
-def random_checkpoint(config: models.ModelConfig = CONFIG, seed: int = 0) -> checkpoint.Checkpoint:
+def random_checkpoint(config: architecture.ModelConfig = CONFIG, seed: int = 0) -> checkpoint.Checkpoint:
     """Freshly initialised weights, not calibrated."""
     torch.manual_seed(seed)
-    return checkpoint.Checkpoint(config, NORMALIZER, models.build(config).state_dict())
+    return checkpoint.Checkpoint(config, NORMALIZER, variants.build(config).state_dict())
 
 
 @functools.cache
-def trained() -> models.Autoencoder:
+def trained() -> autoencoder_network.Autoencoder:
     """A tiny model after a few steps: enough for its latents to mean something."""
     torch.manual_seed(0)
-    model = models.build(CONFIG)
+    model = variants.build(CONFIG)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     pixels = torch.from_numpy(np.stack([BOUNDS.apply(db((SIZE, SIZE), i)) for i in range(16)]))[:, None]
     for step in range(80):
@@ -128,7 +121,7 @@ def other_coder() -> codec.Codec:
 
 def simulated_db(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
     """VV of a simulated scene without borders; float32 dB."""
-    sigma0 = simulate.scene(*shape, seed=seed, nodata_border=False).sigma0[0]
+    sigma0 = scenes.scene(*shape, seed=seed, nodata_border=False).sigma0[0]
     return radiometry.to_db(sigma0, radiometry.Quantity.INTENSITY)
 
 
@@ -178,11 +171,11 @@ class Array:
         self.cube[band][window.slices] = pixels
 
 
-def layout(source: Array, quantity: str) -> codec.Layout:
+def layout(source: Array, quantity: str) -> codec_layout.Layout:
     """What a source without coordinates, names or nodata says of itself."""
     count, height, width = source.cube.shape
-    info = io.RasterInfo(count, height, width, str(source.cube.dtype))
-    return codec.Layout(
+    info = raster_info.RasterInfo(count, height, width, str(source.cube.dtype))
+    return codec_layout.Layout(
         count,
         height,
         width,
@@ -197,14 +190,14 @@ def layout(source: Array, quantity: str) -> codec.Layout:
 def compress(source: Array, quantity: str, tile: int, step: int = 1, model: codec.Codec | None = None) -> bytes:
     """Compress through the codec itself, where the tile can be chosen."""
     buffer = bytes_io.BytesIO()
-    with container.Writer(buffer) as writer:
+    with archive.Writer(buffer) as writer:
         (model or coder()).compress(source, layout(source, quantity), writer, codec.Options(step, tile))
     return buffer.getvalue()
 
 
 def symbols(data: bytes, band: int = 0) -> np.ndarray:
     """All symbols of a band of a file, its tiles put together."""
-    with container.Reader(bytes_io.BytesIO(data)) as reader:
+    with archive.Reader(bytes_io.BytesIO(data)) as reader:
         header = reader.header
         grid = tiling.TileGrid(*header.shape[1:], header.tile)
         rows = []
@@ -212,7 +205,7 @@ def symbols(data: bytes, band: int = 0) -> np.ndarray:
             tiles = []
             for tile in grid.row_tiles(row):
                 size = stored_tiles.latent_shape(tile.core.shape, header.stride)
-                entry = reader.read(container.tile_name(band, tile.row, tile.column), 1 << 24)
+                entry = reader.read(archive.tile_name(band, tile.row, tile.column), 1 << 24)
                 tiles.append(coder().engine.coder.decode(entry, size, header.step))
             rows.append(np.concatenate(tiles, axis=2))
     return np.concatenate(rows, axis=1)

@@ -15,8 +15,13 @@ from pathlib import Path
 
 from hostile import changes
 from hostile.files import Case
-from sarcodec import checkpoint, evaluation, manifest, metrics, models, run_folder, scene, train_config, training
+from sarcodec.autoencoder import architecture, checkpoint
+from sarcodec.evaluation import roundtrip
+from sarcodec.metrics import summary
+from sarcodec.raster import manifest
+from sarcodec.scene import files as scene_files
 from sarcodec.study import choose, linear_bounds, page, peers, tables
+from sarcodec.training import loop, run_folder, train_config
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 import safe_product
@@ -84,7 +89,7 @@ class Product(_Folder):
 
     def read(self, case: Case) -> bytes:
         """Compress the product."""
-        scene.compress_file(case.path, self.target, overwrite=True, quality=20)
+        scene_files.compress_file(case.path, self.target, overwrite=True, quality=20)
         with zipfile.ZipFile(self.target) as archive:
             return "".join(f"{e.filename} {e.file_size} {e.CRC}\n" for e in archive.infolist()).encode()
 
@@ -98,7 +103,7 @@ class Study(_Folder):
         rng = random.Random(5)
         (made / "cells").mkdir(parents=True)
         for arch, seed in itertools.product(("plain", "cbam"), (1, 2)):
-            _write_cell(made / "cells", models.ModelConfig(arch, 16, 8), seed, rng)
+            _write_cell(made / "cells", architecture.ModelConfig(arch, 16, 8), seed, rng)
         (made / "cells" / "waiting").mkdir()
         failed = {"reason": "spike number 4"}
         (made / "cells" / "waiting" / "failed.json").write_text(json.dumps(failed))
@@ -134,7 +139,7 @@ class Study(_Folder):
         return said.encode()
 
 
-def _write_cell(parent: Path, model: models.ModelConfig, seed: int, rng: random.Random) -> None:
+def _write_cell(parent: Path, model: architecture.ModelConfig, seed: int, rng: random.Random) -> None:
     settings = train_config.TrainConfig(epochs=5, seed=seed, precision="float32")
     name = f"{model.arch}-c16-base_channels=8"
     folder = parent / f"{name}-s{seed}"
@@ -155,11 +160,11 @@ def _write_cell(parent: Path, model: models.ModelConfig, seed: int, rng: random.
 
 
 def _row(rng: random.Random, codec: str, step: int) -> dict[str, object]:
-    names = list(metrics.Metrics.__dataclass_fields__)
+    names = list(summary.Metrics.__dataclass_fields__)
     figures = {name: round(rng.uniform(0.3, 1.2), 4) for name in names} | {"psnr_db": rng.uniform(20, 30)}
-    quality = metrics.Metrics(**{**figures, "valid_pixels": 100})  # type: ignore[arg-type]
+    quality = summary.Metrics(**{**figures, "valid_pixels": 100})  # type: ignore[arg-type]
     rate = math.inf if codec in ("floats", *linear_bounds.NAMES) else 0.01 + 1 / (step + 1)
-    return evaluation.Row(rng.choice(("north", "south")), "VV", codec, step, 100, rate, quality).to_dict()
+    return roundtrip.Row(rng.choice(("north", "south")), "VV", codec, step, 100, rate, quality).to_dict()
 
 
 class Run(_Folder):
@@ -171,7 +176,7 @@ class Run(_Folder):
         settings = train_config.TrainConfig(
             epochs=3, batch_size=2, learning_rate=2e-3, precision="float32", save_minutes=1e-9, tensorboard=False
         )
-        steps = training.start(made, patches, tiny.CONFIG, settings)
+        steps = loop.start(made, patches, tiny.CONFIG, settings)
         while next(steps).step < 5:
             pass
         steps.close()
@@ -189,7 +194,7 @@ class Run(_Folder):
 
     def read(self, case: Case) -> bytes:
         """Resume the run to its end, or for some steps where it was told to go on longer."""
-        steps = training.resume(case.path)
+        steps = loop.resume(case.path)
         for _ in itertools.islice(steps, ROOM):
             pass
         steps.close()

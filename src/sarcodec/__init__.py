@@ -8,30 +8,31 @@ from typing import TYPE_CHECKING, Any
 from sarcodec._version import __version__
 
 if TYPE_CHECKING:
-    from sarcodec.codec import Codec
-    from sarcodec.container import Reader
+    from sarcodec.autoencoder.normalization import Normalizer
+    from sarcodec.codec.codec import Codec
+    from sarcodec.container.archive import Reader
     from sarcodec.errors import SarcodecError
-    from sarcodec.metrics import Metrics, evaluate
-    from sarcodec.model_store import open_codec
-    from sarcodec.normalization import Normalizer
-    from sarcodec.opened import open
+    from sarcodec.metrics.summary import Metrics, evaluate
     from sarcodec.radiometry import Quantity
-    from sarcodec.scene import compress, compress_file, decompress, decompress_file
+    from sarcodec.scene.arrays import compress, decompress
+    from sarcodec.scene.files import compress_file, decompress_file
+    from sarcodec.scene.model_store import open_codec
+    from sarcodec.scene.opened import open
 else:
     _HOMES = {
-        "Codec": "codec",
-        "Metrics": "metrics",
-        "Normalizer": "normalization",
+        "Codec": "codec.codec",
+        "Metrics": "metrics.summary",
+        "Normalizer": "autoencoder.normalization",
         "Quantity": "radiometry",
-        "Reader": "container",
+        "Reader": "container.archive",
         "SarcodecError": "errors",
-        "compress": "scene",
-        "compress_file": "scene",
-        "decompress": "scene",
-        "decompress_file": "scene",
-        "evaluate": "metrics",
-        "open": "opened",
-        "open_codec": "model_store",
+        "compress": "scene.arrays",
+        "compress_file": "scene.files",
+        "decompress": "scene.arrays",
+        "decompress_file": "scene.files",
+        "evaluate": "metrics.summary",
+        "open": "scene.opened",
+        "open_codec": "scene.model_store",
     }
 
     def __getattr__(name: str) -> Any:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import errors, numerals
+from sarcodec import errors
+from sarcodec.text import numerals
 
 NOISE_FLOOR = 1e-10
 """Smallest intensity whose logarithm is taken (linear power; −100 dB)."""

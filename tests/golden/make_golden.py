@@ -17,21 +17,16 @@ import rasterio
 import rasterio.control
 import torch
 
-from sarcodec import (
-    checkpoint,
-    codec,
-    coefficient_fit,
-    container,
-    entropy,
-    lapped_model,
-    models,
-    normalization,
-    radiometry,
-    rate_control,
-    scene,
-    simulate,
-)
-from sarcodec.models import restorer
+from sarcodec import radiometry
+from sarcodec.autoencoder import architecture, checkpoint, normalization, variants
+from sarcodec.autoencoder import latents as autoencoder_latents
+from sarcodec.codec import codec
+from sarcodec.container import archive
+from sarcodec.lapped import model as lapped_model
+from sarcodec.lapped import restorer
+from sarcodec.scene import files, model_store, rate_control
+from sarcodec.simulate import scenes
+from sarcodec.training import coefficient_fit
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import conformance
@@ -42,23 +37,23 @@ HERE = Path(__file__).parent
 def make_model(path: Path) -> None:
     """Write a small calibrated checkpoint with random weights."""
     torch.manual_seed(2026)
-    config = models.ModelConfig(latent_channels=4, base_channels=8)
+    config = architecture.ModelConfig(latent_channels=4, base_channels=8)
     bounds = {
         "db/VV": normalization.Bounds(-25, 10),
         "db/VH": normalization.Bounds(-32, 3),
         "dn/": normalization.Bounds(20, 75),
     }
     normalizer = normalization.Normalizer(normalization.Clipping(), bounds)
-    model = models.build(config).eval()
+    model = variants.build(config).eval()
     latents = [model.encode(torch.rand(1, 1, 64, 64)).detach().numpy()[0] for _ in range(8)]
-    coder = entropy.LatentCoder.fit(latents, np.array([0.01, 0.02, 0.03, 0.04], np.float32), (1, 4))
+    coder = autoencoder_latents.LatentCoder.fit(latents, np.array([0.01, 0.02, 0.03, 0.04], np.float32), (1, 4))
     tables = {name: torch.from_numpy(values) for name, values in coder.to_arrays().items()}
     checkpoint.save(path, checkpoint.Checkpoint(config, normalizer, model.state_dict(), tables))
 
 
 def write_sources(folder: Path) -> list[Path]:
     """Write rasters that use every feature of the format."""
-    sigma0 = simulate.scene(150, 210, seed=3).sigma0
+    sigma0 = scenes.scene(150, 210, seed=3).sigma0
     db = (10 * np.log10(sigma0)).astype(np.float32)
     db[0, 5, 5:9] = [np.inf, -np.inf, np.nan, -100.0]
     dn = np.clip(np.nan_to_num(np.sqrt(sigma0[0])) * 500, 0, 65535).astype(np.uint16)
@@ -97,7 +92,7 @@ def write_sources(folder: Path) -> list[Path]:
 def make_lapped_model(path: Path) -> None:
     """Write a small lapped model: a coder fitted to a simulated image, a restoring network of random weights."""
     torch.manual_seed(2026)
-    sigma0 = simulate.scene(256, 256, seed=9, nodata_border=False).sigma0
+    sigma0 = scenes.scene(256, 256, seed=9, nodata_border=False).sigma0
     tiles = [coefficient_fit.tiles_of((10 * np.log10(band)).astype(np.float32)) for band in sigma0]
     network = restorer.Restorer(restorer.RestorerConfig(8, 4)).eval()
     with torch.no_grad():
@@ -120,7 +115,7 @@ def main() -> None:
     folder = HERE / f"v{version}"
     folder.mkdir()
     {"1": make_model, "2": make_lapped_model}[version](folder / "tiny.ckpt")
-    coder = scene.open_codec(folder / "tiny.ckpt", precision="float32")
+    coder = model_store.open_codec(folder / "tiny.ckpt", precision="float32")
     hashes = {}
     for source in write_sources(folder):
         packed = source.with_suffix(".sarc")
@@ -128,11 +123,11 @@ def main() -> None:
         if "all" in source.name:
             quantity = radiometry.Quantity.DB
         how, goal = options(version, source.name)
-        scene.compress_file(source, packed, coder, quantity=quantity, options=how, goal=goal)
-        with container.Reader(packed) as reader:
-            found = scene.codec_for(reader, folder / "tiny.ckpt", precision="float32")
+        files.compress_file(source, packed, coder, quantity=quantity, options=how, goal=goal)
+        with archive.Reader(packed) as reader:
+            found = model_store.codec_for(reader, folder / "tiny.ckpt", precision="float32")
             hashes[packed.name] = conformance.symbol_hashes(found, reader)
-        scene.decompress_file(packed, source, model=folder / "tiny.ckpt", precision="float32", overwrite=True)
+        files.decompress_file(packed, source, model=folder / "tiny.ckpt", precision="float32", overwrite=True)
         source.rename(source.with_suffix(".restored.tif"))
     (folder / "symbols.json").write_text(json.dumps(hashes, indent=1) + "\n")
 

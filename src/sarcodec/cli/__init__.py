@@ -8,7 +8,18 @@ import rich
 import typer
 
 from sarcodec import _version, errors
-from sarcodec.cli import coding, compressing, decompressing, learning, reporting, studying, terminal, verifying
+from sarcodec.cli import (
+    compressing,
+    decompressing,
+    describing,
+    measuring,
+    reporting,
+    simulating,
+    studying,
+    terminal,
+    training,
+    verifying,
+)
 
 app = typer.Typer(
     name="sarcodec",
@@ -19,15 +30,15 @@ app = typer.Typer(
 for command in (
     compressing.compress,
     decompressing.decompress,
-    coding.info,
+    describing.info,
     verifying.verify,
-    coding.simulate,
-    learning.prepare,
-    learning.models,
-    learning.train,
-    learning.train_lapped,
-    learning.calibrate,
-    learning.evaluate,
+    simulating.simulate,
+    training.prepare,
+    training.models,
+    training.train,
+    training.train_lapped,
+    training.calibrate,
+    measuring.evaluate,
     reporting.report,
 ):
     app.command()(command)
@@ -39,7 +50,7 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
 ) -> None:
     if version:
-        from sarcodec import model_store
+        from sarcodec.scene import model_store
 
         rich.print(_version.__version__)
         for name, identity in model_store.IDENTITIES.items():

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarcodec import errors, numerals
+from sarcodec import errors
 from sarcodec.cli import terminal
+from sarcodec.text import numerals
 
 if TYPE_CHECKING:
-    from sarcodec import batch
+    from sarcodec.scene import batch, sources
 
 
 def compress(
@@ -67,7 +68,9 @@ def compress(
     """Compress rasters or SAFE products to .sarc files: to a quality, size or error, or with a guaranteed error."""
     said = [f"nothing was written to {output or paths[-1]}"]
     with terminal.interruptible(lambda: said[-1]):
-        from sarcodec import asking, batch, codec, radiometry
+        from sarcodec import radiometry
+        from sarcodec.codec import codec
+        from sarcodec.scene import asking, batch, sources
 
         asked = {
             "quality": quality,
@@ -97,10 +100,10 @@ def compress(
                 raise errors.InputError(
                     f"compress: got {' '.join(paths)}; pass a source and a target, or sources and a folder (-o)"
                 )
-            job = batch.Job(paths[0], Path(paths[1]), _pixels(paths[0], polarisation))
+            job = sources.Job(paths[0], Path(paths[1]), _pixels(paths[0], polarisation))
             _compress_one(job, request, scheduler, overwrite, quiet, as_json, said)
         else:
-            jobs = batch.jobs(
+            jobs = sources.jobs(
                 paths, output, polarisation=polarisation, overwrite=overwrite, skip_existing=skip_existing
             )
             if not jobs:
@@ -110,14 +113,14 @@ def compress(
 
 
 def _pixels(source: str, polarisation: str | None) -> int:
-    from sarcodec import scene
+    from sarcodec.scene import files
 
-    with scene.open_source(source, polarisation) as raster:
+    with files.open_source(source, polarisation) as raster:
         return raster.info.count * raster.info.height * raster.info.width
 
 
 def _compress_one(
-    job: batch.Job,
+    job: sources.Job,
     request: batch.Request,
     scheduler: str | None,
     overwrite: bool,
@@ -125,13 +128,13 @@ def _compress_one(
     as_json: bool,
     said: list[str],
 ) -> None:
-    from sarcodec import batch
+    from sarcodec.scene import batch
 
     with _bar(job.pixels, request, quiet or as_json) as advance:
         if scheduler is None:
             size = batch.compress(job, request.open_codec(), request, overwrite=overwrite, advance=advance)
         else:
-            from sarcodec import cluster
+            from sarcodec.plugins import cluster
 
             with _connect(scheduler) as client:
                 size = cluster.compress_file(
@@ -145,7 +148,7 @@ def _compress_one(
 
 
 def _compress_many(
-    jobs: list[batch.Job],
+    jobs: list[sources.Job],
     request: batch.Request,
     scheduler: str | None,
     overwrite: bool,
@@ -153,9 +156,9 @@ def _compress_many(
     as_json: bool,
     said: list[str],
 ) -> None:
-    from sarcodec import batch
+    from sarcodec.scene import batch
 
-    outcomes: dict[batch.Job, batch.Outcome] = {}
+    outcomes: dict[sources.Job, batch.Outcome] = {}
     with ExitStack() as stack:
         bar = stack.enter_context(_bar(sum(job.pixels for job in jobs), request, quiet or as_json))
         if scheduler is None:
@@ -163,7 +166,7 @@ def _compress_many(
                 jobs, request, overwrite=overwrite, begin=lambda job: bar.begin(Path(job.source).name), advance=bar
             )
         else:
-            from sarcodec import cluster
+            from sarcodec.plugins import cluster
 
             client = stack.enter_context(_connect(scheduler))
             work = cluster.compress_files(jobs, client, request, overwrite=overwrite, advance=bar)
@@ -177,7 +180,7 @@ def _compress_many(
 
 
 def _connect(scheduler: str) -> AbstractContextManager[Any]:
-    from sarcodec import cluster
+    from sarcodec.plugins import cluster
 
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is said in one line
@@ -202,7 +205,7 @@ def _print_outcomes(outcomes: list[batch.Outcome], request: batch.Request, as_js
 
 def _tell_decision(size: Any, prefix: str, as_json: bool) -> None:
     """Say what the source was taken for, and warn of pixels that its quantity cannot hold."""
-    from sarcodec import validity
+    from sarcodec.codec import validity
 
     if size.decision is None:
         return
@@ -214,7 +217,7 @@ def _tell_decision(size: Any, prefix: str, as_json: bool) -> None:
 
 def _tell_limit(size: Any, request: batch.Request, prefix: str) -> None:
     """Say when an image does not need as many bits as were asked for."""
-    from sarcodec import rate_control
+    from sarcodec.scene import rate_control
 
     goal = request.goal
     if goal and goal.kind is rate_control.Kind.BITS_PER_PIXEL and size.bits_per_pixel < 0.95 * goal.value:
@@ -225,9 +228,9 @@ def _tell_limit(size: Any, request: batch.Request, prefix: str) -> None:
 
 
 def _warn_of_clipping(target: Path, prefix: str) -> None:
-    from sarcodec import container
+    from sarcodec.container import archive
 
-    with container.Reader(target) as reader:
+    with archive.Reader(target) as reader:
         header = reader.header
     for band, record in enumerate(header.bands, 1):
         if record.clipped > 0.01:

@@ -12,8 +12,8 @@ from sarcodec import errors
 from sarcodec.cli import terminal
 
 if TYPE_CHECKING:
-    from sarcodec import batch
-    from sarcodec.output import Output
+    from sarcodec.scene import batch, sources
+    from sarcodec.scene.output import Output
 
 
 def decompress(
@@ -57,8 +57,9 @@ def decompress(
     """Restore .sarc files to GeoTIFFs or SAFE products like those they were made from, or windows to GeoTIFFs."""
     said = [f"nothing was written to {folder or paths[-1]}"]
     with terminal.interruptible(lambda: said[-1]):
-        from sarcodec import batch, tiling
-        from sarcodec.output import Output
+        from sarcodec import tiling
+        from sarcodec.scene import sources
+        from sarcodec.scene.output import Output
 
         output = Output(
             None if window is None else tiling.Window.at(window[1], window[0], window[3], window[2]),
@@ -70,7 +71,7 @@ def decompress(
             source, target = _two(paths, skip_existing)
             _decompress_one(source, target, output, model, (device, precision), overwrite, quiet, as_json, said)
             return
-        jobs = batch.decompress_jobs(paths, folder, output=output, overwrite=overwrite, skip_existing=skip_existing)
+        jobs = sources.decompress_jobs(paths, folder, output=output, overwrite=overwrite, skip_existing=skip_existing)
         if not jobs:
             terminal.say_nothing_to_do(folder, as_json)
             return
@@ -103,14 +104,16 @@ def _decompress_one(
     as_json: bool,
     said: list[str],
 ) -> None:
-    from sarcodec import container, io, scene
+    from sarcodec.container import archive
+    from sarcodec.raster import info as raster_info
+    from sarcodec.scene import files
 
-    with container.Reader(source) as reader:
-        raster = io.RasterInfo.from_dict(reader.header.raster)
+    with archive.Reader(source) as reader:
+        raster = raster_info.RasterInfo.from_dict(reader.header.raster)
     height, width = output.window_of(raster).shape
     pixels = len(output.bands_of(raster)) * height * width
     with terminal.pixel_bar("decompress", pixels, quiet or as_json) as advance:
-        size = scene.decompress_file(
+        size = files.decompress_file(
             source,
             target,
             output=output,
@@ -125,7 +128,7 @@ def _decompress_one(
 
 
 def _decompress_many(
-    jobs: list[batch.Job],
+    jobs: list[sources.Job],
     output: Output,
     model: str | None,
     engine: tuple[str, str],
@@ -134,7 +137,7 @@ def _decompress_many(
     as_json: bool,
     said: list[str],
 ) -> None:
-    from sarcodec import batch
+    from sarcodec.scene import batch
 
     outcomes: list[batch.Outcome] = []
     pixels = sum(job.pixels for job in jobs)

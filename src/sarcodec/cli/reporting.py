@@ -15,7 +15,7 @@ from sarcodec import errors
 from sarcodec.cli import terminal
 
 if TYPE_CHECKING:
-    from sarcodec import reports
+    from sarcodec.report import many
 
 
 def report(
@@ -49,11 +49,11 @@ def report(
                 )
             _report_one(paths, restored, peer, model, overwrite, quiet, as_json, said)
             return
-        from sarcodec import reports
+        from sarcodec.report import many
 
         if restored is not None:
             raise errors.InputError("restored: belongs to one file; leave it out, or pass one pair and a page")
-        jobs = reports.jobs(paths, output, overwrite=overwrite)
+        jobs = many.jobs(paths, output, overwrite=overwrite)
         _report_many(jobs, peer, model, overwrite, quiet, as_json, said)
 
 
@@ -67,12 +67,12 @@ def _report_one(
     as_json: bool,
     said: list[str],
 ) -> None:
-    from sarcodec import container
     from sarcodec import report as reporting
+    from sarcodec.container import archive
     from sarcodec.report import figures
 
     original, compressed, target = paths
-    with container.Reader(compressed) as reader:
+    with archive.Reader(compressed) as reader:
         pixels = math.prod(reader.header.shape)
     with terminal.pixel_bar("compare", pixels, quiet or as_json) as advance:
         measured = reporting.write_report(
@@ -100,7 +100,7 @@ def _report_one(
 
 
 def _report_many(
-    jobs: list[reports.Job],
+    jobs: list[many.Job],
     peer: str | None,
     model: str | None,
     overwrite: bool,
@@ -108,11 +108,11 @@ def _report_many(
     as_json: bool,
     said: list[str],
 ) -> None:
-    from sarcodec import reports
+    from sarcodec.report import many
 
-    outcomes: list[reports.Outcome] = []
+    outcomes: list[many.Outcome] = []
     with terminal.pixel_bar("compare", sum(job.pixels for job in jobs), quiet or as_json) as bar:
-        work = reports.write(
+        work = many.write(
             jobs,
             model=model,
             peer=peer,
@@ -123,18 +123,18 @@ def _report_many(
         with closing(work):
             for outcome in work:
                 outcomes.append(outcome)
-                said.append(f"{terminal.count_written(outcomes, jobs)}, {reports.INDEX} was not")
+                said.append(f"{terminal.count_written(outcomes, jobs)}, {many.INDEX} was not")
                 for text in outcome.warnings:
                     terminal.warn(rich.markup.escape(f"warning: {outcome.job.compressed}: {text}"))
     if as_json:
         terminal.print_json([_record(outcome) for outcome in outcomes])
     else:
         terminal.say(_table(outcomes))
-        terminal.say(f"{jobs[0].target.parent / reports.INDEX}: index written")
+        terminal.say(f"{jobs[0].target.parent / many.INDEX}: index written")
     terminal.fail_all(outcomes)
 
 
-def _record(outcome: reports.Outcome) -> dict[str, object]:
+def _record(outcome: many.Outcome) -> dict[str, object]:
     job = outcome.job
     record = {"original": job.original, "compressed": job.compressed, "page": str(job.target)}
     if outcome.size is None:
@@ -143,11 +143,11 @@ def _record(outcome: reports.Outcome) -> dict[str, object]:
     return record | terminal.size_record(outcome.size) | {"bands": bands}
 
 
-def _table(outcomes: list[reports.Outcome]) -> Table:
-    from sarcodec import metrics
+def _table(outcomes: list[many.Outcome]) -> Table:
+    from sarcodec.metrics import summary
     from sarcodec.report import figures
 
-    columns = ("rmse_db", *metrics.TARGETS)
+    columns = ("rmse_db", *summary.TARGETS)
     table = Table("page", "bytes", "bpp", "ratio", "band", *columns)
     for outcome in outcomes:
         size = outcome.size

@@ -16,7 +16,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sarcodec import errors, jsontext, numerals
+from sarcodec import errors
+from sarcodec.text import jsontext, numerals
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
@@ -57,7 +58,7 @@ def fail(text: str) -> None:
 
 
 def print_json(record: Any) -> None:
-    """Print strict JSON to stdout; see :func:`sarcodec.jsontext.dumps`."""
+    """Print strict JSON to stdout; see :func:`sarcodec.text.jsontext.dumps`."""
     sys.stdout.write(jsontext.dumps(record) + "\n")
 
 
@@ -81,7 +82,7 @@ def print_size(verb: str, path: Path, size: Any, as_json: bool) -> None:
 def print_outcomes(
     verb: str, outcomes: Sequence[Any], as_json: bool, more: Callable[[Any], None] | None = None
 ) -> None:
-    """Print what became of every job of a :mod:`sarcodec.batch`; exit status 1 when any failed.
+    """Print what became of every job of a :mod:`sarcodec.scene.batch`; exit status 1 when any failed.
 
     ``more`` prints what else there is to say of one that did not fail.
     """

@@ -11,7 +11,7 @@ from sarcodec import errors
 from sarcodec.cli import terminal
 
 if TYPE_CHECKING:
-    from sarcodec import verify as verifying
+    from sarcodec.scene import verify as scene_verify
 
 
 def verify(
@@ -27,13 +27,13 @@ def verify(
 
     Exit status 0 when all holds, 1 when something does not.
     """
-    from sarcodec import verify as verifying
+    from sarcodec.scene import verify as scene_verify
 
     if against is not None and len(files) != 1:
         raise errors.InputError(
             f"against: one source belongs to one file, got {len(files)} files; pass one at a time"
         )
-    verdicts = [verifying.verify(file, decode=decode, against=against, model=model) for file in files]
+    verdicts = [scene_verify.verify(file, decode=decode, against=against, model=model) for file in files]
     if as_json:
         terminal.print_json([verdict.to_dict() for verdict in verdicts])
     else:
@@ -43,7 +43,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _say(verdict: verifying.Verdict) -> None:
+def _say(verdict: scene_verify.Verdict) -> None:
     """Print one line of what holds, and one for each thing that does not."""
     held = "; ".join(check.said for check in verdict.checks if check.holds)
     if verdict.holds:

@@ -17,13 +17,15 @@ except ImportError as cause:
     raise errors.MissingExtra("xarray", "xarray") from cause
 
 if TYPE_CHECKING:
-    from sarcodec import asking, codec, radiometry, scene
+    from sarcodec import radiometry
+    from sarcodec.codec import codec
+    from sarcodec.scene import asking, decision
 
 
 @xarray.register_dataset_accessor("sarc")  # type: ignore[no-untyped-call]
 @xarray.register_dataarray_accessor("sarc")  # type: ignore[no-untyped-call]
 class SarcAccessor:
-    """What sarcodec does with an array or dataset: see :mod:`sarcodec.labelled` for what is kept of it."""
+    """What sarcodec does with an array or dataset: see :mod:`sarcodec.raster.labelled` for what is kept of it."""
 
     def __init__(self, data: Any) -> None:
         self._data = data
@@ -38,7 +40,7 @@ class SarcAccessor:
         overwrite: bool = False,
         advance: codec.Advance | None = None,
         **asked: Unpack[asking.Asked],
-    ) -> scene.Size:
+    ) -> decision.Size:
         """Compress to a ``.sarc`` file, which ``xarray.open_dataset`` opens.
 
         Parameters
@@ -59,9 +61,9 @@ class SarcAccessor:
         InputError, AmbiguousQuantity, OutputError
             For an unusable array, one whose quantity cannot be told, or an output that cannot be written.
         """
-        from sarcodec import scene
+        from sarcodec.scene import files
 
-        return scene.compress_file(
+        return files.compress_file(
             self._data, path, model, quantity=quantity, options=options, overwrite=overwrite, advance=advance, **asked
         )
 
@@ -73,6 +75,6 @@ class SarcAccessor:
         **asked: Unpack[asking.Asked],
     ) -> bytes:
         """Compress to the bytes of a ``.sarc`` file; parameters and errors as of :func:`sarcodec.compress`."""
-        from sarcodec import scene
+        from sarcodec.scene import arrays
 
-        return scene.compress(self._data, quantity=quantity, model=model, **asked)
+        return arrays.compress(self._data, quantity=quantity, model=model, **asked)

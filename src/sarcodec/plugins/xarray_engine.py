@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import errors, tiling, virtual
+from sarcodec import errors, tiling
+from sarcodec.files import vsi
 
 try:
     import xarray
@@ -27,7 +28,10 @@ except ImportError as cause:
 from sarcodec.plugins.xarray_accessor import SarcAccessor as SarcAccessor
 
 if TYPE_CHECKING:
-    from sarcodec import codec, container, io
+    from sarcodec.codec import codec
+    from sarcodec.container import archive
+    from sarcodec.container import header as container_header
+    from sarcodec.raster import info as raster_info
 
 CACHE_BYTES = 64 << 20
 """Decoded tiles that an open file keeps: the chunks beside one take them too, for context."""
@@ -70,26 +74,27 @@ class SarcBackend(BackendEntrypoint):
         model, device, precision
             As in :func:`sarcodec.open_codec`; a model is needed only for one that is not shipped.
         speckle : bool
-            Whether to draw lost speckle anew; see :mod:`sarcodec.rendering`.
+            Whether to draw lost speckle anew; see :mod:`sarcodec.speckle.record`.
 
         Returns
         -------
         Dataset
             A variable (y, x) for every band, named by its description, else its polarisation, else ``band_1`` and so
-            on; of a packed raster (:mod:`sarcodec.packing`) what it stands for. Coordinates are
+            on; of a packed raster (:mod:`sarcodec.container.packing`) what it stands for. Coordinates are
             pixel centres where rows and columns run along the axes of the CRS; ``spatial_ref`` has the CRS,
             transform and ground control points as rioxarray reads them.
 
         Raises FormatError for a damaged file, InputError for what is no path of a local file; reading pixels raises
         as :meth:`sarcodec.Codec.restore_window`.
         """
-        from sarcodec import container, io
+        from sarcodec.container import archive
+        from sarcodec.raster import info as raster_info
 
         _check_local(filename_or_obj)
         path = Path(filename_or_obj).absolute()
-        with container.Reader(path) as reader:
+        with archive.Reader(path) as reader:
             header, sizes = reader.header, reader.sizes()
-        info = io.RasterInfo.from_dict(header.raster)
+        info = raster_info.RasterInfo.from_dict(header.raster)
         manager = CachingFileManager(_OpenFile, str(path), model and os.fspath(model), device, precision, mode="r")
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
         coordinates = _coordinates(info)
@@ -114,8 +119,8 @@ class SarcBackend(BackendEntrypoint):
 def _check_local(source: Any) -> None:
     """Raise InputError for URLs, virtual file systems and open files."""
     named = isinstance(source, str | os.PathLike)
-    if not named or virtual.is_virtual(source):
-        what = virtual.public(source) if named else f"an object of type {type(source).__name__}"
+    if not named or vsi.is_virtual(source):
+        what = vsi.public(source) if named else f"an object of type {type(source).__name__}"
         raise errors.InputError(
             f"filename_or_obj: got {what}; pass the path of a local .sarc file, download a remote one first "
             "(fsspec.open_local does)"
@@ -126,13 +131,15 @@ class _OpenFile:
     """A file and the codec that reads it, opened for the first pixel in every process; shared by its threads."""
 
     def __init__(self, path: str, model: str | None, device: str, precision: str, mode: str) -> None:
-        from sarcodec import container, scene, stored_tiles
+        from sarcodec.codec import stored_tiles
+        from sarcodec.container import archive
+        from sarcodec.scene import model_store
 
         del mode  # without one, xarray cannot open a file again from a pickle
-        self.reader: container.Reader = container.Reader(path)
+        self.reader: archive.Reader = archive.Reader(path)
         self.recent = stored_tiles.Recent(CACHE_BYTES)
         try:
-            self.codec: codec.Codec = scene.codec_for(self.reader, model, device=device, precision=precision)
+            self.codec: codec.Codec = model_store.codec_for(self.reader, model, device=device, precision=precision)
         except BaseException:
             self.reader.close()
             raise
@@ -174,7 +181,7 @@ class _LazyBand(BackendArray):
         return pixels.reshape(shape)
 
 
-def _names(info: io.RasterInfo) -> list[str]:
+def _names(info: raster_info.RasterInfo) -> list[str]:
     """Return the names of variables: descriptions of one word, else polarisations, else numbers, each only once.
 
     A description that no other band has is kept, whatever its neighbours are called.
@@ -194,9 +201,9 @@ def _names(info: io.RasterInfo) -> list[str]:
     return names
 
 
-def _attributes(info: io.RasterInfo, header: container.Header, band: int) -> dict[str, Any]:
+def _attributes(info: raster_info.RasterInfo, header: container_header.Header, band: int) -> dict[str, Any]:
     """Return what a variable says of itself; the fill value goes to its encoding where it is decoded."""
-    from sarcodec import labels
+    from sarcodec.raster import labels
 
     said = info.descriptions[band] if band < len(info.descriptions) else None
     unit = info.units[band] if band < len(info.units) else None
@@ -213,15 +220,15 @@ def _attributes(info: io.RasterInfo, header: container.Header, band: int) -> dic
     return found
 
 
-def _tile(header: container.Header) -> dict[str, int]:
+def _tile(header: container_header.Header) -> dict[str, int]:
     """Return the sides of a tile, and so where chunks may be cut without decoding a tile for more than one."""
     _, height, width = header.shape
     return {"y": min(header.tile, height), "x": min(header.tile, width)}
 
 
-def _about(info: io.RasterInfo, header: container.Header, sizes: dict[str, int]) -> dict[str, Any]:
+def _about(info: raster_info.RasterInfo, header: container_header.Header, sizes: dict[str, int]) -> dict[str, Any]:
     """Return attributes of the whole: the tags of the source, and how it was compressed."""
-    from sarcodec import arrays
+    from sarcodec.raster import arrays
 
     about: dict[str, Any] = {
         **{key: text for key, text in info.tags.items() if key not in arrays.FLAT},
@@ -232,11 +239,11 @@ def _about(info: io.RasterInfo, header: container.Header, sizes: dict[str, int])
     return about | ({} if header.max_error_db is None else {"max_error_db": header.max_error_db})
 
 
-def _coordinates(info: io.RasterInfo) -> dict[str, xarray.Variable]:
+def _coordinates(info: raster_info.RasterInfo) -> dict[str, xarray.Variable]:
     """Return pixel centres where there are such along the axes, and how they lie on the Earth."""
     import rasterio.crs
 
-    from sarcodec import georeference
+    from sarcodec.raster import georeference
 
     found: dict[str, xarray.Variable] = {}
     mapping: dict[str, Any] = {}

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from sarcodec import errors, metrics, numerals
+from sarcodec import errors
+from sarcodec.metrics import looks as metric_looks
 from sarcodec.report import classes
 from sarcodec.report.pair import FloatArray, Mask, Pair
+from sarcodec.text import numerals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -180,14 +182,14 @@ def radial_spectrum(image: FloatArray, valid: Mask) -> tuple[FloatVector, FloatV
 
 
 def _window_looks(db: FloatArray, valid: Mask) -> FloatVector:
-    """Return the ENL of the windows of :func:`metrics.enl_ratio` that are all valid."""
-    size = metrics.ENL_WINDOW
+    """Return the ENL of the windows of :func:`looks.enl_ratio` that are all valid."""
+    size = metric_looks.ENL_WINDOW
     found = []
     for top in range(0, db.shape[0] - size + 1, size):
         for left in range(0, db.shape[1] - size + 1, size):
             area = np.s_[top : top + size, left : left + size]
             if valid[area].all():
-                found.append(metrics.enl(10.0 ** (db[area].astype(np.float64) / 10.0)))
+                found.append(metric_looks.enl(10.0 ** (db[area].astype(np.float64) / 10.0)))
     return np.array(found, np.float64)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sarcodec import metrics
+from sarcodec.metrics import looks
 from sarcodec.report import sums, survey
 
 NAMES = ("very dark", "dark", "medium", "bright", "very bright")
@@ -27,7 +27,7 @@ class Row:
     """Figures of a class.
 
     ``low`` and ``high``: boundaries of the local mean in dB, infinite at the ends. ``share``: of the valid pixels.
-    ``rmse_db``, ``psnr_db``, ``bias_db``, ``enl_ratio``: as in :class:`metrics.Metrics`, NaN where there is nothing
+    ``rmse_db``, ``psnr_db``, ``bias_db``, ``enl_ratio``: as in :class:`summary.Metrics`, NaN where there is nothing
     to measure. ``windows``: homogeneous windows, of which there must be ten for an ENL ratio.
     """
 
@@ -64,7 +64,7 @@ def table(found: survey.Survey) -> list[Row]:
     limits = (-math.inf, *boundaries(blocks), math.inf)
     ratios = found.looks.ratios()
     centres = (
-        (np.arange(length) * metrics.ENL_WINDOW + metrics.ENL_WINDOW // 2) // survey.BLOCK for length in ratios.shape
+        (np.arange(length) * looks.ENL_WINDOW + looks.ENL_WINDOW // 2) // survey.BLOCK for length in ratios.shape
     )
     homogeneous = ~np.isnan(ratios)
     of_window = index[np.ix_(*centres)]

@@ -6,8 +6,9 @@ import html
 import math
 from collections.abc import Iterator, Mapping
 
-from sarcodec import metrics, numerals
+from sarcodec.metrics import summary
 from sarcodec.report import markup
+from sarcodec.text import numerals
 
 _FIGURES = {
     "psnr_db": ("PSNR", 2, " dB", "20·log10(30 / RMSE); the peak is 30 dB whatever the image"),
@@ -30,24 +31,24 @@ _RANKS = {"poor": 0, "good": 1, "excellent": 2, "exact": 2, "": 3}
 
 
 def text(name: str, value: float) -> str:
-    """Format a field of :class:`metrics.Metrics` with its unit, in characters that a terminal and a program know."""
+    """Format a field of :class:`summary.Metrics` with its unit, in characters that a terminal and a program know."""
     _, digits, unit, _ = _FIGURES[name]
     return "not defined" if math.isnan(value) else numerals.fixed(value, digits) + unit
 
 
 def format_figure(name: str, value: float) -> str:
-    """Format a field of :class:`metrics.Metrics` as the page shows it, with its unit and a minus sign."""
+    """Format a field of :class:`summary.Metrics` as the page shows it, with its unit and a minus sign."""
     return markup.minus(text(name, value))
 
 
 def grade(name: str, value: float) -> str:
-    """Grade a figure: ``exact`` for an infinite PSNR, else as :func:`metrics.grade`; "" where there is no grade."""
-    if name not in metrics.TARGETS or math.isnan(value):
+    """Grade a figure: ``exact`` for an infinite PSNR, else as :func:`summary.grade`; "" where there is no grade."""
+    if name not in summary.TARGETS or math.isnan(value):
         return ""
-    return "exact" if math.isinf(value) and name == "psnr_db" else metrics.grade(name, value)
+    return "exact" if math.isinf(value) and name == "psnr_db" else summary.grade(name, value)
 
 
-def lines(measured: Mapping[str, metrics.Metrics]) -> Iterator[tuple[str, list[str]]]:
+def lines(measured: Mapping[str, summary.Metrics]) -> Iterator[tuple[str, list[str]]]:
     """Yield the rows of a plain table: the label of a figure and, of every band, the figure with its grade."""
     for name, (label, *_) in _FIGURES.items():
         cells = []
@@ -57,16 +58,16 @@ def lines(measured: Mapping[str, metrics.Metrics]) -> Iterator[tuple[str, list[s
         yield label, cells
 
 
-def strip(measured: Mapping[str, metrics.Metrics], sampled: frozenset[str]) -> str:
+def strip(measured: Mapping[str, summary.Metrics], sampled: frozenset[str]) -> str:
     """Return every graded figure of every band in one table, bands and figures with the worst marks first.
 
     ``measured`` is of bands in their order on the page; of figures in ``sampled`` it is said that windows have them.
     """
-    found = {band: {name: getattr(own, name) for name in metrics.TARGETS} for band, own in measured.items()}
+    found = {band: {name: getattr(own, name) for name in summary.TARGETS} for band, own in measured.items()}
     ranks = {band: [_RANKS[grade(*item)] for item in own.items()] for band, own in found.items()}
     numbers = {band: number for number, band in enumerate(measured, start=1)}
     bands = sorted(found, key=lambda band: sorted(ranks[band]))
-    names = sorted(metrics.TARGETS, key=lambda n: sorted(_RANKS[grade(n, own[n])] for own in found.values()))
+    names = sorted(summary.TARGETS, key=lambda n: sorted(_RANKS[grade(n, own[n])] for own in found.values()))
     head = "".join(
         f'<th scope="col">{_FIGURES[name][0]}<small>{_targets(name)}</small>'
         f"{'<small>of the sample windows</small>' if name in sampled else ''}</th>"
@@ -99,7 +100,7 @@ def _tally(found: Mapping[str, Mapping[str, float]]) -> str:
     return f"{len(grades)} marks: {', '.join(counts)}.{also}"
 
 
-def rows(figures: metrics.Metrics, sampled: frozenset[str]) -> str:
+def rows(figures: summary.Metrics, sampled: frozenset[str]) -> str:
     """Return the rows of the table; those named in ``sampled`` say that they are of the sample windows."""
     found = figures.to_dict()
     lines = []
@@ -115,7 +116,7 @@ def rows(figures: metrics.Metrics, sampled: frozenset[str]) -> str:
 
 def mark(name: str, value: float) -> str:
     """Grade a figure in words, a symbol and a colour; "" for one without a target."""
-    if name not in metrics.TARGETS:
+    if name not in summary.TARGETS:
         return ""
     said = grade(name, value)
     shown = f'<span class="mark {said}">{_MARKS[said]}</span> ' if said else ""
@@ -125,6 +126,6 @@ def mark(name: str, value: float) -> str:
 def _targets(name: str) -> str:
     limits = {
         k: f"≥ {low:g}" if math.isinf(high) else f"{low:g}–\u2060{high:g}"
-        for k, (low, high) in metrics.TARGETS[name].items()
+        for k, (low, high) in summary.TARGETS[name].items()
     }
     return f"good {limits['good']}, excellent {limits['excellent']}"

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from importlib import resources
 from urllib.parse import quote
 
-from sarcodec import _version, metrics, scene
+from sarcodec import _version
+from sarcodec.metrics import summary
 from sarcodec.report import figures, markup
+from sarcodec.scene import decision
 
 _FIGURES = {
     "rmse_db": "RMSE",
@@ -30,8 +32,8 @@ class Line:
     file: str
     original: str
     page: str
-    size: scene.Size | None
-    figures: Mapping[str, metrics.Metrics]
+    size: decision.Size | None
+    figures: Mapping[str, summary.Metrics]
     error: str | None = None
 
 
@@ -50,7 +52,7 @@ def page(lines: Sequence[Line]) -> str:
             "totals": _totals(sizes) if sizes else "",
             "heads": "".join(f'<th scope="col" class="number">{label}</th>' for label in _FIGURES.values()),
             "rows": "".join(_rows(line) for line in lines),
-            "targets": "; ".join(_target(name) for name in metrics.TARGETS),
+            "targets": "; ".join(_target(name) for name in summary.TARGETS),
             "version": _version.__version__,
         },
     )
@@ -63,7 +65,7 @@ def _style() -> str:
     return found.group(1) if found else ""
 
 
-def _totals(sizes: Sequence[scene.Size]) -> str:
+def _totals(sizes: Sequence[decision.Size]) -> str:
     pixels, total = sum(s.bands * s.height * s.width for s in sizes), sum(s.bytes for s in sizes)
     bits = 8 * total / pixels
     return "".join(
@@ -94,19 +96,19 @@ def _rows(line: Line) -> str:
     return f"<tbody>{''.join(rows)}</tbody>"
 
 
-def _cells(found: metrics.Metrics) -> str:
+def _cells(found: summary.Metrics) -> str:
     cells = ""
     for name in _FIGURES:
         value = getattr(found, name)
         cells += f'<td class="number">{html.escape(figures.format_figure(name, value))}'
-        if name in metrics.TARGETS and value == value:
-            grade = metrics.grade(name, value)
+        if name in summary.TARGETS and value == value:
+            grade = summary.grade(name, value)
             cells += f' <span class="mark {grade}" title="{grade}">{_MARKS[grade]}</span>'
         cells += "</td>"
     return cells
 
 
 def _target(name: str) -> str:
-    limits = (metrics.TARGETS[name][grade] for grade in ("good", "excellent"))
+    limits = (summary.TARGETS[name][grade] for grade in ("good", "excellent"))
     good, excellent = (f"≥ {low:g}" if math.isinf(high) else f"{low:g}–{high:g}" for low, high in limits)
     return f"{_FIGURES[name]} good {good}, excellent {excellent}"

@@ -13,8 +13,11 @@ from collections.abc import Mapping
 import numpy as np
 import rasterio.crs
 
-from sarcodec import container, contexts, io, numerals
+from sarcodec.container import header as container_header
+from sarcodec.lapped import scale
+from sarcodec.raster import info as raster_info
 from sarcodec.report import sums
+from sarcodec.text import numerals
 
 LEAST_DB = 1.0
 """Error up to which two images are never called different; those of a constant image are a tenth of it."""
@@ -89,7 +92,7 @@ class Likeness:
         return max(found[0], 0.0), max(found[1], 0.0), float(found[2])
 
 
-def doubt(found: Likeness, header: container.Header, *, errors: bool = True) -> str:
+def doubt(found: Likeness, header: container_header.Header, *, errors: bool = True) -> str:
     """Say of a band what two images of the same scene cannot have between them; ``""`` where there is nothing.
 
     ``errors`` false leaves the size of the error aside, as of a restored image with rendered speckle.
@@ -135,14 +138,14 @@ def _larger_than_step(found: Likeness, step: float) -> bool:
     return found.dense and found.rmse_db > max(LARGE_DB, LARGE_STEPS * step, LARGE_SHARE * found.spread_db)
 
 
-def _step(header: container.Header) -> float | None:
+def _step(header: container_header.Header) -> float | None:
     """Return the quantisation step in dB of a file that has one."""
-    return contexts.step_db(header.step) if header.version > 1 and header.max_error_db is None else None
+    return scale.step_db(header.step) if header.version > 1 and header.max_error_db is None else None
 
 
-def other_grid(header: container.Header, info: io.RasterInfo) -> str:
+def other_grid(header: container_header.Header, info: raster_info.RasterInfo) -> str:
     """Say in what the grid of the file is not that of the original; ``""`` where they are the same."""
-    file = io.RasterInfo.from_dict(header.raster)
+    file = raster_info.RasterInfo.from_dict(header.raster)
     said = []
     ours, theirs = file.crs or file.gcp_crs, info.crs or info.gcp_crs
     if not _same_crs(ours, theirs):

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import numerals
 from sarcodec.report import classes, markup, pictures, seams, survey
+from sarcodec.text import numerals
 
 SIDE = 560
 """Largest side of a map in pixels."""

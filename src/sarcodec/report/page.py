@@ -7,8 +7,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sarcodec import _version, container, contexts, io, metrics, numerals, scene
+from sarcodec import _version
+from sarcodec.container import archive
+from sarcodec.container import header as container_header
+from sarcodec.lapped import scale
+from sarcodec.metrics import summary
+from sarcodec.raster import info as raster_info
 from sarcodec.report import figures, maps, markup, sums, survey
+from sarcodec.scene import decision
+from sarcodec.text import numerals
 
 _BYTES = {
     "symbols": "entropy-coded symbols: the image itself",
@@ -21,8 +28,8 @@ _BYTES = {
 
 def page(
     name: str,
-    reader: container.Reader,
-    measured: Mapping[str, metrics.Metrics],
+    reader: archive.Reader,
+    measured: Mapping[str, summary.Metrics],
     sections: list[str],
     bits: sums.Values,
     warnings: Sequence[str] = (),
@@ -46,7 +53,7 @@ def page(
     """
     header, sizes = reader.header, reader.sizes()
     count, height, width = header.shape
-    info = io.RasterInfo.from_dict(header.raster)
+    info = raster_info.RasterInfo.from_dict(header.raster)
     tags = dict(info.tags)
     for band, own in zip(measured, info.band_tags, strict=False):
         tags |= {f"{band}: {key}": value for key, value in own.items()}
@@ -57,7 +64,7 @@ def page(
             "subtitle": f"{count} band{'s' * (count > 1)} of {height:,} × {width:,} pixels, compressed by the "
             f"model “{html.escape(header.architecture)}” and restored",
             "notices": "".join(map(_warning, warnings)) + _sampling((height, width)),
-            "rates": _rates(scene.Size(sizes["total"], count, height, width), header),
+            "rates": _rates(decision.Size(sizes["total"], count, height, width), header),
             "quality": figures.strip(measured, survey.sampled_figures((height, width))),
             "bands": "".join(sections),
             "bytes": _byte_table(sizes) + _byte_maps(list(measured), bits, header, sizes),
@@ -87,7 +94,7 @@ def _sampling(shape: tuple[int, int]) -> str:
     )
 
 
-def _rates(size: scene.Size, header: container.Header) -> str:
+def _rates(size: decision.Size, header: container_header.Header) -> str:
     latent = header.stride**2 / header.channels
     last = (
         "Latent ratio",
@@ -103,7 +110,7 @@ def _rates(size: scene.Size, header: container.Header) -> str:
     elif header.version > 1:
         last = (
             "Quantisation step",
-            f"{numerals.significant(contexts.step_db(header.step), 3)} dB",
+            f"{numerals.significant(scale.step_db(header.step), 3)} dB",
             "of coefficients; one model, all rates",
         )
     return _cards(
@@ -154,7 +161,7 @@ def _percent(share: float) -> str:
     return "&lt; 0.1 %" if 0 < share < 0.05 else f"{share:.1f} %"
 
 
-def _byte_maps(names: list[str], bits: sums.Values, header: container.Header, sizes: Mapping[str, int]) -> str:
+def _byte_maps(names: list[str], bits: sums.Values, header: container_header.Header, sizes: Mapping[str, int]) -> str:
     """Return maps of bits per pixel by tile, of all bands on one scale; none for a single tile or without symbols."""
     if bits[0].size == 1 or sizes["symbols"] == 0:
         return ""
@@ -166,8 +173,8 @@ def _byte_maps(names: list[str], bits: sums.Values, header: container.Header, si
     return f'<div class="pictures">{drawn}</div>'
 
 
-def _facts(header: container.Header, names: list[str]) -> dict[str, object]:
-    info = io.RasterInfo.from_dict(header.raster)
+def _facts(header: container_header.Header, names: list[str]) -> dict[str, object]:
+    info = raster_info.RasterInfo.from_dict(header.raster)
     facts: dict[str, object] = {
         "Model": header.model,
         "Architecture": f"{header.architecture}, stride {header.stride}, {header.channels:,} latent channels",

@@ -7,10 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import baselines, container, errors, io, metrics, safe, tiling, transcoding
+from sarcodec import baselines, errors, tiling
+from sarcodec.container import header as container_header
+from sarcodec.metrics import summary
+from sarcodec.raster import geotiff, safe
+from sarcodec.raster import info as raster_info
+from sarcodec.scene import transcoding
 
 FloatArray = npt.NDArray[np.float32]
-Raster = io.RasterReader | safe.ProductReader | transcoding.FileSource
+Raster = geotiff.RasterReader | safe.ProductReader | transcoding.FileSource
 Mask = npt.NDArray[np.bool_]
 
 
@@ -21,7 +26,7 @@ class AtEqualBytes:
     name: str
     bits_per_pixel: float
     restored: FloatArray
-    figures: metrics.Metrics
+    figures: summary.Metrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +56,7 @@ class Pair:
     restored: FloatArray
     valid: Mask
     window: tiling.Window
-    record: container.Band
+    record: container_header.Band
     clips: bool = True
     peer: AtEqualBytes | None = None
 
@@ -68,12 +73,12 @@ def with_peer(found: Pair, peer: str, bits_per_pixel: float) -> Pair:
     budget = int(bits_per_pixel * found.valid.size / 8)
     restored, used = baselines.restore(baselines.PEERS[peer], found.original, found.valid, budget)
     image = np.where(found.valid, restored, np.nan).astype(np.float32)
-    figures = metrics.evaluate(found.original, image, found.valid)
+    figures = summary.evaluate(found.original, image, found.valid)
     theirs = AtEqualBytes(baselines.PEERS[peer].name, 8 * used / found.valid.size, image, figures)
     return replace(found, peer=theirs)
 
 
-def check_match(header: container.Header, raster: Raster) -> None:
+def check_match(header: container_header.Header, raster: Raster) -> None:
     """Raise InputError when a raster has not the bands and size of the compressed file."""
     shape = (raster.info.count, raster.info.height, raster.info.width)
     if shape != header.shape:
@@ -83,7 +88,7 @@ def check_match(header: container.Header, raster: Raster) -> None:
         )
 
 
-def band_names(info: io.RasterInfo) -> list[str]:
+def band_names(info: raster_info.RasterInfo) -> list[str]:
     """Name every band by its description, else its polarisation or number; no name comes twice."""
     named = [*info.descriptions, *[None] * info.count][: info.count]
     names = [name or info.polarisation(band) or f"Band {band + 1}" for band, name in enumerate(named)]

@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 
-from sarcodec import metrics, tiling
+from sarcodec import tiling
+from sarcodec.metrics import summary
 from sarcodec.report import charts, figures, markup, pair, pictures, survey, whole
 
 VIEW_SIDE = 768
@@ -34,7 +35,7 @@ def sides(shape: tuple[int, int], bands: int) -> tuple[int, int]:
 
 
 def section(
-    name: str, found: survey.Survey, mosaic: pair.Pair, core: pair.Pair, measured: metrics.Metrics, side: int
+    name: str, found: survey.Survey, mosaic: pair.Pair, core: pair.Pair, measured: summary.Metrics, side: int
 ) -> str:
     """Return the part of the page on one band.
 
@@ -161,7 +162,7 @@ def _error_map(name: str, found: survey.Survey, core: pair.Pair, side: int) -> s
 
 
 def _statistics(
-    name: str, found: survey.Survey, mosaic: pair.Pair, core: pair.Pair, measured: metrics.Metrics
+    name: str, found: survey.Survey, mosaic: pair.Pair, core: pair.Pair, measured: summary.Metrics
 ) -> str:
     """Return the charts, of the windows together; the spectrum is that of one."""
     if not core.valid.any():
@@ -195,7 +196,7 @@ def _looks_caption(shown: int, ratio: float, sampled: bool) -> str:
 def _peer_view(name: str, core: pair.Pair, peer: pair.AtEqualBytes, side: int) -> str:
     """Return a swipe between the restored image and a peer's of as many bytes, the centre pixel by pixel."""
     low, high = (float(v) for v in np.percentile(core.original[core.valid], [2, 98]))
-    ours, theirs = metrics.evaluate(core.original, core.restored, core.valid), peer.figures
+    ours, theirs = summary.evaluate(core.original, core.restored, core.valid), peer.figures
     caption = (
         f"The peer takes {peer.bits_per_pixel:.3f} bits per pixel here, the rate of the whole file. PSNR "
         f"{figures.format_figure('psnr_db', ours.psnr_db)} "

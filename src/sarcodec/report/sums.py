@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import codec, container, io, radiometry, tiling
+from sarcodec import radiometry, tiling
+from sarcodec.codec import codec
+from sarcodec.container import archive
+from sarcodec.container import header as container_header
+from sarcodec.raster import info as raster_info
 from sarcodec.report.pair import FloatArray, Mask, Raster
 
 STRIP_PIXELS = 1 << 18
@@ -23,7 +27,7 @@ Cuts = npt.NDArray[np.intp]
 Pieces = Iterator[tuple[tiling.Window, npt.NDArray[Any]]]
 
 _NEPERS_PER_DB = np.log(10.0) / 10.0
-_MAX_ABS_DB = 300.0  # as sarcodec.metrics
+_MAX_ABS_DB = 300.0  # as sarcodec.metrics.summary
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +76,14 @@ class Strip:
 
 
 def read(
-    before: Raster, pieces: Pieces, header: container.Header, band: int, advance: codec.Advance | None = None
+    before: Raster, pieces: Pieces, header: container_header.Header, band: int, advance: codec.Advance | None = None
 ) -> Iterator[Strip]:
     """Read a band (0-based) of the original beside pieces of the restored; what is valid in both is compared.
 
     ``advance`` is called with the pixels of every strip.
     """
     quantity = radiometry.Quantity.parse(header.quantity)
-    nodata = io.RasterInfo.from_dict(header.raster).working_nodata
+    nodata = raster_info.RasterInfo.from_dict(header.raster).working_nodata
     for window, restored in pieces:
         both: tuple[npt.NDArray[Any], ...] = before.read(band, window), restored
         valid = [radiometry.classify(pixels, quantity, nodata) == radiometry.Fill.VALID for pixels in both]
@@ -99,7 +103,7 @@ def pieces_of(raster: Raster, band: int) -> Pieces:
         yield window, raster.read(band, window)
 
 
-def decoded_pieces(coder: codec.Codec, reader: container.Reader, band: int) -> Pieces:
+def decoded_pieces(coder: codec.Codec, reader: archive.Reader, band: int) -> Pieces:
     """Yield the same of a compressed file, in panels of whole tiles: at once, a row of tiles of one is decoded."""
     _, height, width = reader.header.shape
     panel = max(PANEL_COLUMNS // reader.header.tile, 1) * reader.header.tile

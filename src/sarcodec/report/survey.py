@@ -12,7 +12,10 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from sarcodec import container, metrics, tiling
+from sarcodec import tiling
+from sarcodec.container import header as container_header
+from sarcodec.metrics import error, radiometric, summary
+from sarcodec.metrics import looks as metric_looks
 from sarcodec.report import likeness, pair, pictures, seams, sums
 
 WHOLE_SIDE = 2048
@@ -21,7 +24,7 @@ WHOLE_SIDE = 2048
 WINDOW_SIDE = 512
 """Side of the windows that are kept of a larger one; metrics take some 130 bytes a pixel."""
 
-BLOCK = metrics.BIAS_WINDOW
+BLOCK = radiometric.BIAS_WINDOW
 """Side of a block in pixels."""
 
 GAP = 32
@@ -82,10 +85,10 @@ class Blocks:
 
 
 class Looks:
-    """ENL of both images in the windows of :func:`metrics.enl_ratio`."""
+    """ENL of both images in the windows of :func:`looks.enl_ratio`."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
-        size = metrics.ENL_WINDOW
+        size = metric_looks.ENL_WINDOW
         self._whole = tuple(slice(length // size) for length in shape)
         self._sums = [sums.Sums(*(sums.cuts(length, size) for length in shape)) for _ in range(5)]
 
@@ -102,7 +105,7 @@ class Looks:
 
         float64 (R, C) of all windows, NaN in the others: in those that are cut or hold an invalid pixel, too.
         """
-        size = metrics.ENL_WINDOW**2
+        size = metric_looks.ENL_WINDOW**2
         count, *moments = (part.total[self._whole] for part in self._sums)
         with np.errstate(divide="ignore", invalid="ignore"):
             before, after = (
@@ -141,7 +144,7 @@ class Samples:
                 self._restored[target] = strip.restored[source]
                 self._valid[target] = strip.valid[source]
 
-    def mosaic(self, number: int, header: container.Header) -> pair.Pair:
+    def mosaic(self, number: int, header: container_header.Header) -> pair.Pair:
         """Return all windows of band ``number`` (from 1) as one pair."""
         _, height, width = header.shape
         return pair.Pair(
@@ -240,9 +243,9 @@ class Survey:
         """Share of the pixels that lie in the sample windows; 1 where they are the whole image."""
         return share(self.shape)
 
-    def figures(self, mosaic: pair.Pair) -> metrics.Metrics:
+    def figures(self, mosaic: pair.Pair) -> summary.Metrics:
         """Measure the samples; where they are not the whole image, what sums tell is of the whole image."""
-        found = metrics.evaluate(mosaic.original, mosaic.restored, mosaic.valid)
+        found = summary.evaluate(mosaic.original, mosaic.restored, mosaic.valid)
         count = self.blocks.count.sum()
         if self.share == 1 or not count:
             return found
@@ -260,7 +263,7 @@ class Survey:
             bias_median_abs_db=float(np.median(local)) if local.size else math.nan,
             bias_p95_abs_db=float(np.percentile(local, 95)) if local.size else math.nan,
         )
-        return metrics.lossless(whole) if rmse == 0 else whole
+        return summary.lossless(whole) if rmse == 0 else whole
 
 
 WHOLE_FIGURES = (
@@ -271,10 +274,10 @@ WHOLE_FIGURES = (
 
 def sampled_figures(shape: tuple[int, int]) -> frozenset[str]:
     """Return the names of the figures that are of the sample windows alone."""
-    names = {field.name for field in fields(metrics.Metrics)} - set(WHOLE_FIGURES)
+    names = {field.name for field in fields(summary.Metrics)} - set(WHOLE_FIGURES)
     return frozenset(names if share(shape) < 1 else ())
 
 
 def psnr(rmse_db: float) -> float:
-    """Return the PSNR in dB of a root mean square error in dB, as :func:`metrics.psnr_db` defines it."""
-    return math.inf if rmse_db == 0 else 20.0 * math.log10(metrics.PEAK_DB / rmse_db)
+    """Return the PSNR in dB of a root mean square error in dB, as :func:`summary.psnr_db` defines it."""
+    return math.inf if rmse_db == 0 else 20.0 * math.log10(error.PEAK_DB / rmse_db)

@@ -7,14 +7,16 @@ import zipfile
 
 import numpy as np
 
-from sarcodec import container, tiling
+from sarcodec import tiling
+from sarcodec.container import archive as container_archive
+from sarcodec.container import header as container_header
 from sarcodec.report import sums
 
 
-def bits_per_pixel(compressed: str | os.PathLike[str], header: container.Header) -> sums.Values:
+def bits_per_pixel(compressed: str | os.PathLike[str], header: container_header.Header) -> sums.Values:
     """Return what every tile takes, symbols and mask, in bits per pixel of its core: float64 (bands, R, C).
 
-    A ``.sarc`` file is an ordinary ZIP archive; ``header`` is that of this file, which :class:`container.Reader` has
+    A ``.sarc`` file is an ordinary ZIP archive; ``header`` is that of this file, which :class:`archive.Reader` has
     checked.
     """
     bands, height, width = header.shape
@@ -25,7 +27,9 @@ def bits_per_pixel(compressed: str | os.PathLike[str], header: container.Header)
     for band in range(bands):
         for tile in grid:
             place = band, tile.row, tile.column
-            size = sizes.get(container.tile_name(*place), 0) + sizes.get(container.mask_name(*place), 0)
+            size = sizes.get(container_archive.tile_name(*place), 0) + sizes.get(
+                container_archive.mask_name(*place), 0
+            )
             rows, columns = tile.core.shape
             found[place] = 8 * size / (rows * columns)
     return found

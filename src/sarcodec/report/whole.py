@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
-from sarcodec import numerals
 from sarcodec.report import charts, classes, maps, markup, pictures, seams, survey
+from sarcodec.text import numerals
 
 
 def part(name: str, found: survey.Survey) -> str:

@@ -8,11 +8,16 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from sarcodec import atomic, codec, container, errors, metrics, scene, verify
+from sarcodec import errors
+from sarcodec.codec import codec
+from sarcodec.container import archive
+from sarcodec.files import atomic
+from sarcodec.metrics import summary
 from sarcodec.report import charts, likeness, page, pair, section, sums, survey, tilebytes
+from sarcodec.scene import files, model_store, verify
 
 
-class Measured(dict[str, metrics.Metrics]):
+class Measured(dict[str, summary.Metrics]):
     """The figures of every band by its name, and :attr:`warnings`: lines on what makes them doubtful."""
 
     def __init__(self) -> None:
@@ -75,16 +80,16 @@ def write_report(
         if source is not None and Path(source).resolve() == Path(target).resolve():
             raise errors.InputError(f"target: {target} is one of the files to compare; pass another name")
     with atomic.output(target, overwrite=overwrite) as temporary, ExitStack() as stack:
-        reader = stack.enter_context(container.Reader(compressed))
+        reader = stack.enter_context(archive.Reader(compressed))
         before = stack.enter_context(verify.open_original(original, reader.header))
         after = None if restored is None else stack.enter_context(verify.open_original(restored, reader.header))
         pair.check_match(reader.header, before)
         if after is None:
-            pieces = functools.partial(sums.decoded_pieces, scene.codec_for(reader, model), reader)
+            pieces = functools.partial(sums.decoded_pieces, model_store.codec_for(reader, model), reader)
         else:
             pair.check_match(reader.header, after)
             pieces = functools.partial(sums.pieces_of, after)
-        rendered = after is not None and scene.SPECKLE_TAG in after.info.tags
+        rendered = after is not None and files.SPECKLE_TAG in after.info.tags
         measured, sections, doubts = Measured(), [], {}
         for band, name in enumerate(pair.band_names(before.info)):
             strips = sums.read(before, pieces(band), reader.header, band, advance)
@@ -103,8 +108,8 @@ def write_report(
 
 
 def _band(
-    name: str, band: int, strips: Iterable[sums.Strip], reader: container.Reader, peer: str | None
-) -> tuple[metrics.Metrics, str, likeness.Likeness]:
+    name: str, band: int, strips: Iterable[sums.Strip], reader: archive.Reader, peer: str | None
+) -> tuple[summary.Metrics, str, likeness.Likeness]:
     """Return the figures of a band (0-based), its section and moments; what was kept of its pixels is dropped."""
     count, height, width = reader.header.shape
     overview_side, side = section.sides((height, width), count)

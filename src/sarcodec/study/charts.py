@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sarcodec import evaluation, metrics, numerals
+from sarcodec.evaluation import roundtrip
+from sarcodec.metrics import summary
 from sarcodec.report import charts as report_charts
 from sarcodec.study import linear_bounds, names, peers, results, rows, tables
+from sarcodec.text import numerals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,7 +153,7 @@ def latent_curves(study: results.Study, figure: str) -> str:
     """Draw a figure with latents as floats against the latent ratio, with linear codes of as many numbers."""
     known = styles(study)
 
-    def mean(found: Sequence[evaluation.Row]) -> float:
+    def mean(found: Sequence[roundtrip.Row]) -> float:
         return float(np.mean(list(rows.by_image(found, figure).values())))
 
     def draw(axes: Axes) -> None:
@@ -272,7 +274,7 @@ def _limit(axes: Axes, figure: str, ours: Sequence[float]) -> None:
 def _targets(axes: Axes, figure: str) -> None:
     """Draw the limits of "good" as lines, where they are in sight."""
     low, high = axes.get_ylim()
-    for limit in metrics.TARGETS[figure]["good"]:
+    for limit in summary.TARGETS[figure]["good"]:
         if np.isfinite(limit) and low <= limit <= high:
             axes.axhline(limit, color=report_charts.SOFT, lw=0.8, linestyle=":")
             axes.annotate("good", (1, limit), **_AT_RIGHT)

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sarcodec import evaluation, numerals
+from sarcodec.evaluation import roundtrip
 from sarcodec.study import names, peers, results, rows
+from sarcodec.text import numerals
 
 Targets = Mapping[str, tuple[float, float]]
 
@@ -105,14 +106,14 @@ def _of_family(study: results.Study, family: str, targets: Targets) -> Choice:
     return max(options, key=lambda choice: (choice.ratio or 0.0, -len(choice.fails)))
 
 
-def _of_curve(name: str, curve: Sequence[evaluation.Row], targets: Targets) -> Choice:
+def _of_curve(name: str, curve: Sequence[roundtrip.Row], targets: Targets) -> Choice:
     bpp = lowest_rate(curve, targets)
     if bpp is None:
         return Choice(name, None, None, _failures(curve, targets))
     return Choice(name, 16 / bpp, bpp)
 
 
-def lowest_rate(curve: Sequence[evaluation.Row], targets: Targets) -> float | None:
+def lowest_rate(curve: Sequence[roundtrip.Row], targets: Targets) -> float | None:
     """Return the least bits per pixel on a curve at which every figure lies within its target, or None."""
     feasible: list[float] = []
     for row in curve:
@@ -127,7 +128,7 @@ def lowest_rate(curve: Sequence[evaluation.Row], targets: Targets) -> float | No
     return min(feasible, default=None)
 
 
-def psnr_at(curve: Sequence[evaluation.Row], bits_per_pixel: float) -> float | None:
+def psnr_at(curve: Sequence[roundtrip.Row], bits_per_pixel: float) -> float | None:
     """Return the PSNR of a curve at a rate, linear in its logarithm between measured points.
 
     None outside them, but for 3 % by which files miss the rates they aim at.
@@ -141,7 +142,7 @@ def psnr_at(curve: Sequence[evaluation.Row], bits_per_pixel: float) -> float | N
     return None
 
 
-def _feasible_share(low: evaluation.Row, high: evaluation.Row, targets: Targets) -> tuple[float, float] | None:
+def _feasible_share(low: roundtrip.Row, high: roundtrip.Row, targets: Targets) -> tuple[float, float] | None:
     """Return where between two points, as a share of the way from ``low``, all targets are met at once."""
     begin, end = 0.0, 1.0
     for name, (least, most) in targets.items():
@@ -157,11 +158,11 @@ def _feasible_share(low: evaluation.Row, high: evaluation.Row, targets: Targets)
     return (begin, end) if begin <= end else None
 
 
-def _failing(row: evaluation.Row, targets: Targets) -> tuple[str, ...]:
+def _failing(row: roundtrip.Row, targets: Targets) -> tuple[str, ...]:
     return tuple(name for name, (low, high) in targets.items() if not low <= rows.figure(row, name) <= high)
 
 
-def _failures(curve: Sequence[evaluation.Row], targets: Targets) -> tuple[str, ...]:
+def _failures(curve: Sequence[roundtrip.Row], targets: Targets) -> tuple[str, ...]:
     failing = [set(_failing(row, targets)) for row in curve]
     if not failing:
         return tuple(targets)
@@ -169,7 +170,7 @@ def _failures(curve: Sequence[evaluation.Row], targets: Targets) -> tuple[str, .
     return tuple(name for name in targets if name in never)
 
 
-def _measured_step(curve: Sequence[evaluation.Row], targets: Targets) -> tuple[int | None, float | None]:
+def _measured_step(curve: Sequence[roundtrip.Row], targets: Targets) -> tuple[int | None, float | None]:
     meeting = [row for row in curve if not _failing(row, targets)]
     if not meeting:
         return None, None

@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import checkpoint, chips, engines, evaluation, metrics, normalization
+from sarcodec.autoencoder import checkpoint, normalization
+from sarcodec.autoencoder import engine as autoencoder_engine
+from sarcodec.codec import engine as codec_engine
+from sarcodec.evaluation import chips, roundtrip
+from sarcodec.metrics import summary
 
 FILE = "floats.json"
 NAME = "floats"
 
 
-def measure(model: Path, images: Sequence[Path]) -> Iterator[evaluation.Row]:
+def measure(model: Path, images: Sequence[Path]) -> Iterator[roundtrip.Row]:
     """Encode and decode every band of every image with latents as they are.
 
     Yields
@@ -23,19 +27,19 @@ def measure(model: Path, images: Sequence[Path]) -> Iterator[evaluation.Row]:
     Row
         Of codec ``floats`` and step 0; a latent of floats has no rate: bytes are 0 and bits per pixel infinite.
     """
-    engine = engines.AutoencoderEngine(checkpoint.load(model), "cpu", "auto")
+    engine = autoencoder_engine.AutoencoderEngine(checkpoint.load(model), "cpu", "auto")
     for chip in chips.read(images):
         scaled, bounds = scale(engine, chip)
         height, width = scaled.shape
         restored = bounds.invert(engine.transform.decode(engine.transform.encode(scaled))[:height, :width])
-        quality = metrics.evaluate(chip.db, np.where(chip.valid, restored, np.nan), chip.valid)
-        yield evaluation.Row(chip.image, chip.band, NAME, 0, 0, math.inf, quality)
+        quality = summary.evaluate(chip.db, np.where(chip.valid, restored, np.nan), chip.valid)
+        yield roundtrip.Row(chip.image, chip.band, NAME, 0, 0, math.inf, quality)
 
 
 def scale(
-    engine: engines.AutoencoderEngine, chip: chips.Chip
+    engine: autoencoder_engine.AutoencoderEngine, chip: chips.Chip
 ) -> tuple[npt.NDArray[np.float32], normalization.Bounds]:
     """Fill and scale a chip as the codec does; returns its bounds too."""
     polarisation, nodata = chip.info.polarisation(0), chip.info.nodata
     bounds = engine.model.normalizer.select_for(lambda: chip.pixels, chip.quantity, polarisation, nodata)
-    return bounds.apply(engines.fill_invalid(chip.db, chip.valid)), bounds
+    return bounds.apply(codec_engine.fill_invalid(chip.db, chip.valid)), bounds

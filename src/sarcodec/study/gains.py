@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sarcodec import linear_start, models
+from sarcodec.autoencoder import architecture
 from sarcodec.study import linear_bounds, results, rows, tables
+from sarcodec.training import linear_start
 
 Images = Mapping[tuple[str, str], float]
 
@@ -81,7 +82,7 @@ def find(study: results.Study) -> list[Gain]:
 def settings(cell: results.Finished) -> dict[str, Any]:
     """Return what a cell's variant is made of: its model, its start in fact and its epochs."""
     model = dict(cell.record["model"])
-    config = models.ModelConfig.from_dict(model)
+    config = architecture.ModelConfig.from_dict(model)
     start = cell.record["training"].get("start", "random")
     carries = config.arch != "plain" and linear_start.can_carry(config)
     start = ("linear" if carries else "random") if start == "auto" else start

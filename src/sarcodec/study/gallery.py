@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sarcodec import chips, numerals
+from sarcodec.evaluation import chips
 from sarcodec.report import pictures as report_pictures
 from sarcodec.study import pictures, results
+from sarcodec.text import numerals
 
 ERROR_LIMIT_DB = 6.0
 """Errors of this size and beyond have the end colours, the same in all pictures."""

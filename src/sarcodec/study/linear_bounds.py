@@ -16,8 +16,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import atomic, bounds, chips, lapped_bound, patches
+from sarcodec.evaluation import bounds, chips, lapped_bound
+from sarcodec.files import atomic
 from sarcodec.study import fields
+from sarcodec.training import patches
 
 FILE = "linear.json"
 KLT, OVERLAPPING = "klt16", "lapped"

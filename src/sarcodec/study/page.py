@@ -10,7 +10,9 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from sarcodec import _version, atomic, metrics
+from sarcodec import _version
+from sarcodec.files import atomic
+from sarcodec.metrics import summary
 from sarcodec.report import charts as report_charts
 from sarcodec.study import (
     charts,
@@ -173,7 +175,7 @@ def _operating_points(study: results.Study) -> str:
         "meets the targets is the one to use.</p>"
     )
     for grade in ("good", "excellent"):
-        limits = {name: target[grade] for name, target in metrics.TARGETS.items()}
+        limits = {name: target[grade] for name, target in summary.TARGETS.items()}
         found = choose.choose(
             study.folder, limits["psnr_db"][0], limits["ssim"][0], limits["enl_ratio"], limits["epi"][0], study=study
         )

@@ -1,6 +1,6 @@
 """What other codecs, and two bounds, reach on the test images of a study: measured once, kept in ``peers.json``.
 
-Every row has the form of :class:`evaluation.Row`. The ``step`` of a codec's row is the budget in thousandths of a
+Every row has the form of :class:`roundtrip.Row`. The ``step`` of a codec's row is the budget in thousandths of a
 bit per pixel; its bytes are those used. ``lapped64`` is the default codec of the package. Three names are bounds:
 
 * ``gaussian``: the rate-distortion curve of a Gaussian source with the image's block spectrum. It has a rate, an
@@ -23,7 +23,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import atomic, baselines, bounds, chips, codec, errors, evaluation, metrics, scene
+from sarcodec import baselines, errors
+from sarcodec.codec import codec
+from sarcodec.evaluation import bounds, chips, roundtrip
+from sarcodec.files import atomic
+from sarcodec.metrics import error, summary
+from sarcodec.scene import model_store
 from sarcodec.study import fields, linear_bounds, rows
 
 FILE = "peers.json"
@@ -41,7 +46,7 @@ class Measured:
     bounds and the default codec, so that what changed is measured again.
     """
 
-    rows: tuple[evaluation.Row, ...] = ()
+    rows: tuple[roundtrip.Row, ...] = ()
     missing: tuple[tuple[str, str], ...] = ()
     skipped: tuple[str, ...] = ()
     sources: tuple[tuple[str, str], ...] = ()
@@ -74,7 +79,7 @@ def measure_peers(
     bpps: Sequence[float] = BPPS,
     *,
     linear: Mapping[str, tuple[linear_bounds.Linear, str]] | None = None,
-) -> Iterator[evaluation.Row]:
+) -> Iterator[roundtrip.Row]:
     """Measure every available peer, the default codec and the bounds; run the iterator to its end.
 
     Parameters
@@ -111,7 +116,7 @@ def measure_peers(
     missing |= {
         name: "no training images were named to fit it on" for name in linear_bounds.NAMES if name not in linear
     }
-    coder = scene.open_codec(DEFAULT) if DEFAULT in asked else None
+    coder = model_store.open_codec(DEFAULT) if DEFAULT in asked else None
     versions = {name: digest for name, (_, digest) in linear.items()}
     versions |= {DEFAULT: coder.engine.identity} if coder else {}
     kept = read(folder)
@@ -146,7 +151,7 @@ def measure_peers(
 
 
 def _measured(
-    known: Mapping[tuple[str, str, str, int], evaluation.Row],
+    known: Mapping[tuple[str, str, str, int], roundtrip.Row],
     missing: Mapping[str, str],
     skipped: Iterable[str],
     sources: Mapping[str, str],
@@ -186,7 +191,7 @@ def _skip_note(chip: chips.Chip, name: str, step: int) -> str:
 
 def _measure(
     chip: chips.Chip, name: str, steps: Sequence[int], by: linear_bounds.Linear | codec.Codec | None
-) -> Iterator[tuple[int, evaluation.Row | None]]:
+) -> Iterator[tuple[int, roundtrip.Row | None]]:
     """Measure one codec or bound on one chip; None for a budget below what the codec needs."""
     if name == GAUSSIAN:
         yield from _gaussian(chip, steps)
@@ -206,19 +211,19 @@ def _measure(
             yield step, None
             continue
         rate = 8 * used / chip.db.size if used else math.inf
-        quality = metrics.evaluate(chip.db, restored_db, chip.valid)
-        yield step, evaluation.Row(chip.image, chip.band, name, step, used, rate, quality)
+        quality = summary.evaluate(chip.db, restored_db, chip.valid)
+        yield step, roundtrip.Row(chip.image, chip.band, name, step, used, rate, quality)
 
 
-def _gaussian(chip: chips.Chip, steps: Sequence[int]) -> Iterator[tuple[int, evaluation.Row]]:
+def _gaussian(chip: chips.Chip, steps: Sequence[int]) -> Iterator[tuple[int, roundtrip.Row]]:
     if not steps:
         return
     rates, psnr = bounds.gaussian_rate_distortion(chip.db, chip.valid, psnr=np.arange(5.0, 60.0, 0.25))
     positive = rates > 0
-    nothing = metrics.Metrics(int(chip.valid.sum()), *[math.nan] * (len(dataclasses.fields(metrics.Metrics)) - 1))
+    nothing = summary.Metrics(int(chip.valid.sum()), *[math.nan] * (len(dataclasses.fields(summary.Metrics)) - 1))
     for step in steps:
         bpp = step / 1000
         reached = float(np.interp(bpp, rates[positive], psnr[positive]))
-        quality = replace(nothing, psnr_db=reached, rmse_db=metrics.PEAK_DB * 10 ** (-reached / 20))
+        quality = replace(nothing, psnr_db=reached, rmse_db=error.PEAK_DB * 10 ** (-reached / 20))
         used = math.ceil(bpp * chip.db.size / 8)
-        yield step, evaluation.Row(chip.image, chip.band, GAUSSIAN, step, used, bpp, quality)
+        yield step, roundtrip.Row(chip.image, chip.band, GAUSSIAN, step, used, bpp, quality)

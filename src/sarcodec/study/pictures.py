@@ -11,9 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sarcodec import baselines, checkpoint, chips, codec, engines, errors, evaluation, metrics, scene
-from sarcodec.models import blocks
+from sarcodec import baselines, errors
+from sarcodec.autoencoder import blocks, checkpoint
+from sarcodec.autoencoder import engine as autoencoder_engine
+from sarcodec.codec import codec
+from sarcodec.evaluation import chips, roundtrip
+from sarcodec.metrics import error
 from sarcodec.report import pictures as report_pictures
+from sarcodec.scene import model_store
 from sarcodec.study import floats, results
 
 SIDE = 128
@@ -162,7 +167,7 @@ def operating_points(study: results.Study, target_bpp: float = TARGET_BPP) -> di
         options = []
         for cell in study.cells:
             if cell.family == family and _checkpoint(cell).exists():
-                for mean in evaluation.means(cell.rows):
+                for mean in roundtrip.means(cell.rows):
                     options.append(Operating(cell, mean.step, mean.bits_per_pixel, mean.metrics.psnr_db))
         near = [o for o in options if abs(math.log(o.bits_per_pixel / target_bpp)) <= math.log(1.15)]
         if near:
@@ -183,7 +188,7 @@ def crops(
     reasons = baselines.available()
     peer = next((name for name in PEERS if reasons[name] is None), None)
     best = max(points, key=lambda family: points[family].psnr, default=None)
-    coders = {family: scene.open_codec(_checkpoint(point.cell)) for family, point in points.items()}
+    coders = {family: model_store.open_codec(_checkpoint(point.cell)) for family, point in points.items()}
     by_name = {(chip.image, chip.band): chip for chip in images}
     bands: dict[tuple[str, str], list[tuple[str, int, FloatArray]]] = {}
     result = {}
@@ -197,7 +202,7 @@ def crops(
         original = chip.db[place.area]
         entries = [Restored("original", math.nan, math.nan, original)]
         for label, used, db in bands[key]:
-            psnr = metrics.psnr(np.nan_to_num(original), np.nan_to_num(db[place.area]), chip.valid[place.area])
+            psnr = error.psnr(np.nan_to_num(original), np.nan_to_num(db[place.area]), chip.valid[place.area])
             entries.append(Restored(label, 8 * used / chip.db.size, psnr, db[place.area]))
         result[kind] = entries
     return result
@@ -231,7 +236,7 @@ def _checkpoint(cell: results.Finished) -> Path:
 
 def latent(cell: results.Finished, chip: chips.Chip) -> tuple[FloatArray, FloatArray]:
     """Encode a chip; returns the latent (C, h, w) in units of its steps, and the deviation of each channel."""
-    engine = engines.AutoencoderEngine(checkpoint.load(_checkpoint(cell)), "cpu", "auto")
+    engine = autoencoder_engine.AutoencoderEngine(checkpoint.load(_checkpoint(cell)), "cpu", "auto")
     scaled, _ = floats.scale(engine, chip)
     steps = engine.coder.steps.astype(np.float32)[:, None, None]
     values = engine.transform.encode(scaled) / steps
@@ -273,7 +278,7 @@ def attention(cell: results.Finished, chip: chips.Chip, side: int = 256) -> list
         1, or 0 and 2 where 1 is neutral.
         Empty for a model without such blocks.
     """
-    engine = engines.AutoencoderEngine(checkpoint.load(_checkpoint(cell)), "cpu", "float32")
+    engine = autoencoder_engine.AutoencoderEngine(checkpoint.load(_checkpoint(cell)), "cpu", "float32")
     model = engine.model.build()
     stride = model.config.stride
     height, width = (min(side, length) // stride * stride for length in chip.db.shape)

@@ -31,12 +31,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sarcodec import errors, losses, models, train_config
+from sarcodec import errors
+from sarcodec.autoencoder import architecture
+from sarcodec.training import losses, train_config
 
 SECTIONS = {
     "data": {"patches", "images"},
     "matrix": {"arch", "latent_channels", "seeds", "more_seeds", "extra"},
-    "model": set(models.ModelConfig().to_dict()) - {"arch", "latent_channels"},
+    "model": set(architecture.ModelConfig().to_dict()) - {"arch", "latent_channels"},
     "training": set(train_config.TrainConfig().to_dict()),
     "evaluation": {"steps"},
 }
@@ -48,14 +50,14 @@ OF_TRAINING = ("start", "epochs")
 class Cell:
     """One model of the matrix, how it is trained, and what of that is its own."""
 
-    model: models.ModelConfig
+    model: architecture.ModelConfig
     training: train_config.TrainConfig
     own: tuple[str, ...] = ()
 
     @property
     def variant(self) -> str:
         """Name of the model without its seed, for example ``residual-c16``, and what is its own in its training."""
-        changed = {k: v for k, v in self.model.to_dict().items() if v != getattr(models.ModelConfig(), k)}
+        changed = {k: v for k, v in self.model.to_dict().items() if v != getattr(architecture.ModelConfig(), k)}
         options = [f"{k}={v}" for k, v in changed.items() if k not in ("arch", "latent_channels")]
         return "-".join([self.model.arch, f"c{self.model.latent_channels}", *options, *self.own])
 
@@ -139,7 +141,7 @@ def _models(matrix: Mapping[str, Any], shared: Mapping[str, Any]) -> list[dict[s
 def _cell(model: Mapping[str, Any], training: train_config.TrainConfig) -> Cell:
     other = {name: model[name] for name in OF_TRAINING if name in model}
     settings = {name: value for name, value in model.items() if name not in (*OF_TRAINING, "seeds")}
-    config = models.ModelConfig.from_dict(models.ModelConfig().to_dict() | settings)
+    config = architecture.ModelConfig.from_dict(architecture.ModelConfig().to_dict() | settings)
     return Cell(config, replace(training, **other), tuple(f"{name}={value}" for name, value in other.items()))
 
 

@@ -13,7 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sarcodec import atomic, errors, evaluation, models
+from sarcodec import errors
+from sarcodec.autoencoder import architecture
+from sarcodec.evaluation import roundtrip
+from sarcodec.files import atomic
 from sarcodec.study import fields, floats, linear_bounds, peers, rows
 from sarcodec.study.plan import Plan
 
@@ -29,9 +32,9 @@ class Finished:
 
     folder: Path
     record: dict[str, Any]
-    rows: tuple[evaluation.Row, ...]
+    rows: tuple[roundtrip.Row, ...]
     history: tuple[dict[str, Any], ...]
-    floats: tuple[evaluation.Row, ...] = ()
+    floats: tuple[roundtrip.Row, ...] = ()
 
     @property
     def late_rise(self) -> float:
@@ -151,7 +154,7 @@ class Study:
         return {name: tuple(cell for cell in self.cells if cell.variant == name) for name in names}
 
     @cached_property
-    def variant_curves(self) -> dict[str, list[evaluation.Row]]:
+    def variant_curves(self) -> dict[str, list[roundtrip.Row]]:
         """Means over images and seeds of each variant, one row a step, by falling rate."""
         curves = {}
         for name, cells in self.variants.items():
@@ -160,7 +163,7 @@ class Study:
         return curves
 
     @cached_property
-    def peer_curves(self) -> dict[str, list[evaluation.Row]]:
+    def peer_curves(self) -> dict[str, list[roundtrip.Row]]:
         """Means over images of each peer and bound, one row a budget, by falling rate."""
         return rows.complete_means(self.peers.rows)
 
@@ -246,7 +249,7 @@ def _check_cell(record: dict[str, Any]) -> None:
         fields.whole(training, key, least)
     if "start" in training:
         fields.text(training, "start")
-    model = models.ModelConfig.from_dict(fields.mapping(record, "model"))
+    model = architecture.ModelConfig.from_dict(fields.mapping(record, "model"))
     if fields.number(record, "latent_ratio") != model.latent_ratio:
         raise ValueError(f"latent_ratio is {record['latent_ratio']}, of its model {model.latent_ratio:g}")
 

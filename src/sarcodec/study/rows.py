@@ -8,29 +8,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sarcodec import errors, evaluation, metrics
+from sarcodec import errors
+from sarcodec.evaluation import roundtrip
+from sarcodec.metrics import summary
 from sarcodec.study import fields
 
 FIGURES = ("psnr_db", "ssim", "enl_ratio", "epi")
 """The four figures that have targets, in the order in which they are shown."""
 
 
-def from_dict(record: Mapping[str, Any]) -> evaluation.Row:
-    """Inverse of :meth:`evaluation.Row.to_dict`; FormatError for a record that is none."""
+def from_dict(record: Mapping[str, Any]) -> roundtrip.Row:
+    """Inverse of :meth:`roundtrip.Row.to_dict`; FormatError for a record that is none."""
     try:
-        figures: dict[str, Any] = {f.name: fields.figure(record, f.name) for f in dataclasses.fields(metrics.Metrics)}
+        figures: dict[str, Any] = {f.name: fields.figure(record, f.name) for f in dataclasses.fields(summary.Metrics)}
         figures["valid_pixels"] = fields.whole(record, "valid_pixels")
         rate = math.inf if record["bits_per_pixel"] is None else fields.figure(record, "bits_per_pixel")
         if not rate > 0:
             raise ValueError(f"bits_per_pixel is {rate:g}")
-        return evaluation.Row(
+        return roundtrip.Row(
             image=fields.text(record, "image"),
             band=fields.text(record, "band"),
             codec=fields.text(record, "codec"),
             step=fields.whole(record, "step"),
             bytes=fields.whole(record, "bytes"),
             bits_per_pixel=rate,  # null is of what has no rate
-            metrics=metrics.Metrics(**figures),
+            metrics=summary.Metrics(**figures),
         )
     except KeyError as cause:
         raise errors.FormatError(f"row: has no {errors.plain(cause)}; measure the cell again") from cause
@@ -38,8 +40,8 @@ def from_dict(record: Mapping[str, Any]) -> evaluation.Row:
         raise errors.FormatError(f"row: {errors.plain(cause)}; measure the cell again") from cause
 
 
-def read(path: Path) -> tuple[evaluation.Row, ...]:
-    """Read rows that :func:`evaluation.write_rows` wrote as JSON, without the means at their end."""
+def read(path: Path) -> tuple[roundtrip.Row, ...]:
+    """Read rows that :func:`roundtrip.write_rows` wrote as JSON, without the means at their end."""
     with fields.reading(path):
         return tuple(
             from_dict(record)
@@ -48,7 +50,7 @@ def read(path: Path) -> tuple[evaluation.Row, ...]:
         )
 
 
-def complete_means(rows: Iterable[evaluation.Row]) -> dict[str, list[evaluation.Row]]:
+def complete_means(rows: Iterable[roundtrip.Row]) -> dict[str, list[roundtrip.Row]]:
     """Average rows over images: for each codec one row a step, by falling rate.
 
     A step that was not measured on every image and band is left out: a mean over fewer images would be a mean over
@@ -60,18 +62,18 @@ def complete_means(rows: Iterable[evaluation.Row]) -> dict[str, list[evaluation.
     for row in known:
         seen.setdefault((row.codec, row.step), set()).add((row.image, row.band))
     usable = [row for row in known if seen[row.codec, row.step] == images]
-    curves: dict[str, list[evaluation.Row]] = {}
-    for mean in evaluation.means(usable):
+    curves: dict[str, list[roundtrip.Row]] = {}
+    for mean in roundtrip.means(usable):
         curves.setdefault(mean.codec, []).append(mean)
     return {codec: sorted(curve, key=lambda row: -row.bits_per_pixel) for codec, curve in curves.items()}
 
 
-def figure(row: evaluation.Row, name: str) -> float:
-    """Return a figure of a row by its name in :class:`metrics.Metrics`, or its rate."""
+def figure(row: roundtrip.Row, name: str) -> float:
+    """Return a figure of a row by its name in :class:`summary.Metrics`, or its rate."""
     return float(row.bits_per_pixel if name == "bits_per_pixel" else getattr(row.metrics, name))
 
 
-def by_image(rows: Sequence[evaluation.Row], name: str) -> dict[tuple[str, str], float]:
+def by_image(rows: Sequence[roundtrip.Row], name: str) -> dict[tuple[str, str], float]:
     """Average a figure over rows of the same image and band, which differ in their seed alone."""
     values: dict[tuple[str, str], list[float]] = {}
     for row in rows:

@@ -4,7 +4,7 @@
 
     study/
       study.json                  the plan as it was run
-      cells/<name>/run.json …     the training run; see :mod:`sarcodec.training`
+      cells/<name>/run.json …     the training run; see :mod:`sarcodec.training.loop`
       cells/<name>/rows.json      every image and band at every step, from real files
       cells/<name>/floats.json    every image and band with latents that are not quantised
       cells/<name>/cell.json      written last: what the cell is, what it took, on what machine
@@ -27,10 +27,13 @@ from typing import Any
 
 import torch
 
-from sarcodec import _version, atomic, checkpoint, errors, evaluation, training
-from sarcodec.models import census
+from sarcodec import _version, errors
+from sarcodec.autoencoder import census, checkpoint
+from sarcodec.evaluation import roundtrip
+from sarcodec.files import atomic
 from sarcodec.study import fields, floats
 from sarcodec.study.plan import Cell, Plan
+from sarcodec.training import loop
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,10 @@ def _run_cell(plan: Plan, cell: Cell, folder: Path, device: str) -> Iterator[tup
     begun = time.monotonic()
     if (folder / "run.json").exists():
         _check_same(folder, cell)
-        steps = training.resume(folder, device)
+        steps = loop.resume(folder, device)
     else:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        steps = training.start(folder, plan.patches, cell.model, cell.training, device)
+        steps = loop.start(folder, plan.patches, cell.model, cell.training, device)
     try:
         with contextlib.closing(steps):  # which saves where it is
             for step in steps:
@@ -111,11 +114,11 @@ def _run_cell(plan: Plan, cell: Cell, folder: Path, device: str) -> Iterator[tup
         yield 1.0, f"failed: {problem}"
         return
     trained = time.monotonic() - begun
-    rows: list[evaluation.Row] = []
-    for row in evaluation.evaluate(folder / "best.ckpt", list(plan.images), steps=plan.steps):
+    rows: list[roundtrip.Row] = []
+    for row in roundtrip.evaluate(folder / "best.ckpt", list(plan.images), steps=plan.steps):
         rows.append(row)
         yield 0.95, f"{row.image} {row.band} · {row.metrics.psnr_db:.2f} dB at {row.bits_per_pixel:.3f} bpp"
-    evaluation.write_rows(folder / "rows.json", rows, overwrite=True)
+    roundtrip.write_rows(folder / "rows.json", rows, overwrite=True)
     _measure_floats(plan, folder)
     record = _describe(cell, folder, trained, device)
     atomic.write_bytes(folder / "cell.json", json.dumps(record, indent=1).encode(), overwrite=True)
@@ -125,7 +128,7 @@ def _run_cell(plan: Plan, cell: Cell, folder: Path, device: str) -> Iterator[tup
 def _measure_floats(plan: Plan, folder: Path) -> None:
     """Write ``floats.json`` of a trained cell that has none yet."""
     if not (folder / floats.FILE).exists():
-        evaluation.write_rows(folder / floats.FILE, list(floats.measure(folder / "best.ckpt", plan.images)))
+        roundtrip.write_rows(folder / floats.FILE, list(floats.measure(folder / "best.ckpt", plan.images)))
 
 
 def _check_same(folder: Path, cell: Cell) -> None:

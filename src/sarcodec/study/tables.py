@@ -22,8 +22,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from sarcodec import atomic, errors, evaluation, jsontext, rates
+from sarcodec import errors
+from sarcodec.evaluation import bdrate, roundtrip
+from sarcodec.files import atomic
 from sarcodec.study import peers, results, rows
+from sarcodec.text import jsontext
 
 REFERENCES = ("jpeg2000", peers.DEFAULT)
 COMPARED = (*rows.FIGURES, "gradient_correlation", "bits_per_pixel")
@@ -121,7 +124,7 @@ def difference_of(
     cells: Sequence[results.Finished],
     against: Sequence[results.Finished],
     seeds: tuple[int, ...],
-    measured: Callable[[results.Finished], Sequence[evaluation.Row]] = lambda cell: cell.rows,
+    measured: Callable[[results.Finished], Sequence[roundtrip.Row]] = lambda cell: cell.rows,
 ) -> Difference:
     """Compare two variants in one figure at one step over their common seeds, in what was ``measured`` of a cell."""
     by_seed = []
@@ -172,7 +175,7 @@ def bd_rates(study: results.Study) -> tuple[list[BdRate], str]:
 
 
 def _bd_rates(study: results.Study, reference_codec: str) -> list[BdRate]:
-    peer: dict[tuple[str, str], list[evaluation.Row]] = {}
+    peer: dict[tuple[str, str], list[roundtrip.Row]] = {}
     for row in study.peers.rows:
         if row.codec == reference_codec:
             peer.setdefault((row.image, row.band), []).append(row)
@@ -184,7 +187,7 @@ def _bd_rates(study: results.Study, reference_codec: str) -> list[BdRate]:
             steps = sorted({row.step for row in chosen})
             group = [[r for r in chosen if (r.image, r.band) == key and r.step == step] for step in steps]
             curve = [[float(np.mean([rows.figure(r, f) for r in g])) for g in group if g] for f in _CURVE]
-            bd = rates.bd_rate(*([rows.figure(r, f) for r in reference] for f in _CURVE), *curve)
+            bd = bdrate.bd_rate(*([rows.figure(r, f) for r in reference] for f in _CURVE), *curve)
             values += [] if bd is None else [bd]
         figures = (float(np.mean(values)), min(values), max(values)) if values else (math.nan,) * 3
         found.append(BdRate(name, reference_codec, *figures, len(values), len(peer)))

@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sarcodec import evaluation, metrics, numerals
+from sarcodec.evaluation import roundtrip
+from sarcodec.metrics import error, summary
 from sarcodec.study import choose, findings, gains, linear_bounds, names, peers, results, rows
+from sarcodec.text import numerals
 
 LATENT_RATIO = 16
 MARKS = {"met": "✓ met", "missed": "✗ not met", "open": "not measured yet"}
@@ -39,12 +41,12 @@ def claims(study: results.Study) -> list[Claim]:
     ]
 
 
-def finest(study: results.Study, variant: str) -> evaluation.Row | None:
+def finest(study: results.Study, variant: str) -> roundtrip.Row | None:
     """Return the means of a variant at its finest step."""
     return min(study.variant_curves[variant], key=lambda row: row.step, default=None)
 
 
-def best_at_ratio(study: results.Study, ratio: float = LATENT_RATIO) -> tuple[str, evaluation.Row] | None:
+def best_at_ratio(study: results.Study, ratio: float = LATENT_RATIO) -> tuple[str, roundtrip.Row] | None:
     """Return the variant of a latent ratio with the best mean PSNR at its finest step, and its means."""
     options = []
     for name, cells in study.variants.items():
@@ -94,7 +96,7 @@ def _targets(study: results.Study) -> Iterator[Claim]:
     """Judge the four figures promised at latent ratio 16."""
     best = best_at_ratio(study)
     for name in rows.FIGURES:
-        low, high = metrics.TARGETS[name]["good"]
+        low, high = summary.TARGETS[name]["good"]
         wanted = f"≥ {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
         claim = f"{names.FIGURES[name]} at latent ratio {LATENT_RATIO}"
         if best is None:
@@ -115,11 +117,11 @@ def _targets(study: results.Study) -> Iterator[Claim]:
 def _why_target(study: results.Study, name: str, variant: str, met: bool) -> str:
     if name == "psnr_db":
         spans = study.variants[variant][0].spans_db
-        lifts = sorted(20 * math.log10(span / metrics.PEAK_DB) for span in spans)
+        lifts = sorted(20 * math.log10(span / error.PEAK_DB) for span in spans)
         return (
             f"Speckle deviates by {findings.SPECKLE_DB} dB, and 1 value in {LATENT_RATIO} cannot carry it. On this "
             f"model's own scale, [0, 1] over {min(spans):.0f} to {max(spans):.0f} dB, the same errors read "
-            f"{lifts[0]:+.1f} to {lifts[-1]:+.1f} dB against the fixed peak of {metrics.PEAK_DB:g} dB: a wide "
+            f"{lifts[0]:+.1f} to {lifts[-1]:+.1f} dB against the fixed peak of {error.PEAK_DB:g} dB: a wide "
             "clipping range alone buys PSNR. " + _true_ratio(study)
         )
     if name == "enl_ratio":
@@ -134,7 +136,7 @@ def _why_target(study: results.Study, name: str, variant: str, met: bool) -> str
 
 def _true_ratio(study: results.Study) -> str:
     """Say where codecs meet all targets when the ratio is counted in bits."""
-    good = {name: limits["good"] for name, limits in metrics.TARGETS.items()}
+    good = {name: limits["good"] for name, limits in summary.TARGETS.items()}
     reached = []
     for name, curve in study.peer_curves.items():
         if name not in peers.BOUNDS and (bpp := choose.lowest_rate(curve, good)):

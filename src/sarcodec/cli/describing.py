@@ -1,0 +1,141 @@
+"""The command info."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import rich.markup
+import typer
+from rich.table import Table
+
+from sarcodec import errors
+from sarcodec.cli import terminal
+from sarcodec.text import numerals
+
+
+def info(
+    paths: Annotated[list[Path], typer.Argument(help=".sarc files, checkpoints or patch sets.")],
+    as_json: terminal.AsJson = False,
+) -> None:
+    """Say what .sarc files, checkpoints or patch sets hold; as JSON a list where there are several."""
+    records = [_describe(path) for path in paths]
+    if as_json:
+        named = [{"file": str(path)} | record for path, record in zip(paths, records, strict=True)]
+        terminal.print_json(records[0] if len(records) == 1 else named)
+        return
+    for path, record in zip(paths, records, strict=True):
+        table = Table("", rich.markup.escape(str(path)), show_header=True, box=None)
+        for key, value in _flat(record):
+            table.add_row(key, rich.markup.escape(value))
+        terminal.say(table)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    """Tell what a path is by what it holds, and return its description."""
+    from sarcodec.container import archive
+    from sarcodec.training import patches
+
+    if path.is_dir():
+        manifest = patches.read_manifest(path)
+        counts = {split: manifest.count(split) for split in ("train", "val")}
+        return {"kind": "patch set", "patches": counts} | manifest.to_dict()
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(2)
+    except OSError as cause:
+        raise errors.FormatError(f"{path}: {cause.strerror}") from cause
+    if magic == b"PK":
+        with archive.Reader(path) as reader:
+            bands, height, width = reader.header.shape
+            sizes = reader.sizes()
+            bpp = 8 * sizes["total"] / (bands * height * width)
+            rate = {"bits_per_pixel": bpp, "ratio_to_16_bit": 16 / bpp, "bytes": sizes}
+            said = _in_words(reader.header)
+            return {"kind": "sarc file"} | said | rate | reader.header.to_dict()
+    _refuse_strangers(path)
+    from sarcodec.autoencoder import checkpoint
+    from sarcodec.lapped import model as lapped_model
+
+    if lapped_model.is_lapped(path):
+        lapped = lapped_model.load(path)
+        return {
+            "kind": "lapped model",
+            "identity": lapped.identity,
+            "package_version": lapped.package_version,
+            "parameters": sum(value.numel() for value in lapped.restorer.state_dict().values()),
+            "training": dict(lapped.training),
+        }
+    model = checkpoint.load(path)
+    parameters = sum(value.numel() for value in model.weights.values() if value.is_floating_point())
+    return {
+        "kind": "checkpoint",
+        "identity": model.identity,
+        "package_version": model.package_version,
+        "parameters": parameters,
+        "latent_ratio": model.config.latent_ratio,
+        "config": model.config.to_dict(),
+        "normalizer": model.normalizer.to_dict(),
+        "step_multipliers": sorted(model.coder().tables) if model.tables else [],
+        "training": dict(model.training),
+        "metrics": dict(model.metrics),
+    }
+
+
+def _in_words(header: Any) -> dict[str, Any]:
+    """Say of a header what people ask: quality, model, guaranteed error, whether speckle can be rendered."""
+    from sarcodec.lapped import scale
+    from sarcodec.scene import model_store
+
+    names = {identity: name for name, identity in model_store.IDENTITIES.items()}
+    said: dict[str, Any] = {"model_name": names.get(header.model, f"{header.architecture}, not shipped")}
+    if header.max_error_db is not None:
+        bound = numerals.significant(header.max_error_db)
+        said = {"model_name": "none needed", "quality": f"every valid pixel within {bound} dB"}
+    elif header.version > 1:
+        quality = (11 - header.step / scale.STEPS_PER_OCTAVE) / 0.08
+        step = numerals.significant(scale.step_db(header.step), 3)
+        said["quality"] = f"{numerals.significant(quality, 3)} (step {step} dB)"
+    return said | {"speckle_can_be_rendered": header.seed is not None}
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Raise FormatError for a file of a kind that is known and not ours, and say which it is."""
+    kinds = {
+        b"II*\0": "a TIFF",
+        b"MM\0*": "a TIFF",
+        b"II+\0": "a BigTIFF",
+        b"\x89PNG": "a PNG",
+        b"\xff\xd8\xff": "a JPEG",
+        b"CDF": "a NetCDF file",
+        b"\x89HDF": "an HDF5 file",
+    }
+    with path.open("rb") as stream:
+        begin = stream.read(4)
+    for magic, kind in kinds.items():
+        if begin.startswith(magic):
+            raise errors.FormatError(
+                f"{path}: is {kind}, no .sarc file, checkpoint or patch set; see it with gdalinfo"
+            )
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in record.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and len(str(value)) > 200:
+            yield f"{prefix}{key}", f"{len(value):,} entries"
+        else:
+            yield f"{prefix}{key}", _plain(key, value)
+
+
+def _plain(key: str, value: Any) -> str:
+    """Write a value for people; what may be typed again keeps its digits as they are."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_plain('', item) for item in value)}]"
+    if isinstance(value, float):
+        return numerals.exact(value) if key in ("", "nodata") else numerals.significant(value, 5)
+    if type(value) is int and key not in ("", "seed", "step", "tile"):
+        return f"{value:,}"
+    return str(value)

@@ -1,0 +1,252 @@
+"""The ``.sarc`` file: an ordinary ZIP archive with a JSON header and one entry per band and tile.
+
+``docs/format.md`` specifies it to the byte. ZIP gives a checksum per entry and an index for random access; the
+header, written last, holds a digest over names, sizes and checksums of all other entries, so that an entry that was
+lost, added or swapped for one of another file shows when the file is opened, before any pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sarcodec import errors
+from sarcodec.container import product
+from sarcodec.container.header import Header
+from sarcodec.files import vsi
+
+HEADER = "header.json"
+"""Name of the header of version 1: JSON, deflated."""
+
+COMPACT_HEADER = "header"
+"""Name of the header of version 2: the same JSON, deflated with :data:`DICTIONARY` known beforehand."""
+
+DICTIONARY = (
+    b"EPSG:327EPSG:326sigma0 intensityamplitude DNgamma0beta0SOURCEACQUISITION_DATETIFFTAG_DATETIMETIFFTAG_SOFTWARE"
+    b'"AREA_OR_POINT":"Point""AREA_OR_POINT":"Area","contains modified Copernicus Sentinel data 20uncalibrated'
+    b'"gcps":[["gcp_crs":"EPSG:4326""band_tags":[{"POLARISATION":"units":["max_error_db":0.'
+    b'"quantity":"intensity","model":["0000000000000000","bounded",1,1],"step":1,"tile":1024,"bands":[[0.0]]'
+    b'"dtype":"uint16","nodata":0.0,"quantity":"dn","seed":1,"descriptions":["VV","VH"],["HH","HV"],'
+    b'{"format":"sarcodec","version":2,"created_by":"0.1.0","raster":{"count":1,"height":512,"width":512,'
+    b'"dtype":"float32","nodata":"nan","crs":"EPSG:4326","transform":[8.983152841195215e-05,0.0,-10.0,0.0,-8.983152841195'
+    b'215e-05,"descriptions":["VV"],"tags":{"ATTRIBUTION":"contains modified Copernicus Sentinel data","SOURCE":"",'
+    b'"UNITS":"sigma0 dB"}},"quantity":"db","model":["","lapped",64,4096],"step":1792,"tile":1024,"bands":[[-'
+    b']],"digest":"'
+)
+"""Part of the format: it must never change. Likely pieces of a header, the likeliest last."""
+
+MAX_HEADER_BYTES = 1 << 24
+
+_ENTRY = re.compile(r"\d+/\d+\.\d+m?|product/.*[^/]|header(\.json)?", re.DOTALL)
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+"""What the zipfile module raises for archives that are damaged or foreign."""
+
+
+def tile_name(band: int, row: int, column: int) -> str:
+    """Return the name of a tile's symbols, for example ``"0/3.5"``."""
+    return f"{band}/{row}.{column}"
+
+
+def mask_name(band: int, row: int, column: int) -> str:
+    """Return the name of a tile's validity mask, for example ``"0/3.5m"``."""
+    return f"{band}/{row}.{column}m"
+
+
+def join_tile(symbols: bytes, speckle: bytes | None) -> bytes:
+    """Return a tile's entry: symbols, after a record of lost speckle and its length where there is one."""
+    return symbols if speckle is None else len(speckle).to_bytes(2, "little") + speckle + symbols
+
+
+def split_tile(entry: bytes, header: Header) -> tuple[bytes, bytes | None]:
+    """Undo :func:`join_tile`: symbols, and the record if the file has such; FormatError when it is cut off."""
+    if header.seed is None:
+        return entry, None
+    end = 2 + int.from_bytes(entry[:2], "little")
+    if len(entry) < end:
+        raise errors.FormatError(f"tile: an entry of {len(entry)} bytes is shorter than its record of lost speckle")
+    return entry[end:], entry[2:end]
+
+
+class Writer:
+    """Writes a ``.sarc`` file to a path or a buffer; entries first, :meth:`finish` with the header last."""
+
+    def __init__(self, target: Path | io.BytesIO) -> None:
+        self._zip = zipfile.ZipFile(target, "w", zipfile.ZIP_STORED)
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        self._zip.close()
+
+    def add(self, name: str, data: bytes, *, deflate: bool = False) -> None:
+        """Add an entry, stored as it is or deflated."""
+        entry = zipfile.ZipInfo(name, _EPOCH)
+        entry.compress_type = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
+        entry.create_system = 3
+        self._zip.writestr(entry, data, compresslevel=9)
+
+    def finish(self, header: Header) -> None:
+        """Write the header with the digest of all entries before it."""
+        record = header.to_dict() | {"digest": _digest(self._zip)}
+        text = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
+        if header.version == 1:
+            self.add(HEADER, text, deflate=True)
+        else:
+            deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zdict=DICTIONARY)
+            self.add(COMPACT_HEADER, deflate.compress(text) + deflate.flush())
+
+
+class Reader:
+    """Reads a ``.sarc`` file; :attr:`header` is checked when it is opened.
+
+    Raises
+    ------
+    FormatError
+        When the file is missing, foreign, truncated, altered, of a newer version, or an entry is missing, extra or
+        swapped.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | io.BytesIO) -> None:
+        self.name = "the buffer" if isinstance(source, io.BytesIO) else vsi.public(source)
+        try:
+            self._zip = zipfile.ZipFile(source)
+        except FileNotFoundError as cause:
+            advice = "; only local files are read, download it first" if vsi.is_virtual(self.name) else ""
+            raise errors.FormatError(f"{self.name}: there is no such file{advice}") from cause
+        except DAMAGE as cause:
+            raise errors.FormatError(
+                f"{self.name}: not a .sarc file, or truncated ({errors.plain(cause)})"
+            ) from cause
+        try:
+            self.header = self._read_header()
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; nothing can be read from it any more."""
+        self._zip.close()
+
+    def _read_header(self) -> Header:
+        entries = self._zip.infolist()
+        if len({entry.filename for entry in entries}) != len(entries):
+            raise errors.FormatError(f"{self.name}: holds an entry twice; it was altered")
+        if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
+            raise errors.FormatError(f"{self.name}: holds an entry that is neither stored nor deflated")
+        try:
+            record = json.loads(self._header_text())
+        except (ValueError, RecursionError) as cause:
+            if isinstance(cause, errors.SarcodecError):
+                raise
+            raise errors.FormatError(f"{self.name}: its header is not JSON ({errors.plain(cause)})") from cause
+        if not isinstance(record, dict):
+            raise errors.FormatError(f"{self.name}: its header is not a JSON object")
+        digest = record.pop("digest", None)
+        header = Header.from_dict(record)
+        if digest != _digest(self._zip):
+            strangers = [entry.filename for entry in entries if not _ENTRY.fullmatch(entry.filename)]
+            stranger = f" ({errors.plain(repr(strangers[0]))} is none of its kind)" if strangers else ""
+            raise errors.FormatError(
+                f"{self.name}: its entries are not those it was written with: lost, added, replaced, swapped or from "
+                f"another file{stranger}; ZIP tools may list "
+                "and extract, but not delete, update or pack again with folders: take the file as it was written"
+            )
+        product.check_files(header.product, self.product_files(), header.shape[0])
+        return header
+
+    def _header_text(self) -> bytes:
+        if COMPACT_HEADER not in self:
+            return self.read(HEADER, MAX_HEADER_BYTES)
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS, zdict=DICTIONARY)
+        try:
+            text = inflate.decompress(self.read(COMPACT_HEADER, MAX_HEADER_BYTES), MAX_HEADER_BYTES)
+        except zlib.error as cause:
+            raise errors.FormatError(f"{self.name}: its header is damaged ({errors.plain(cause)})") from cause
+        if not inflate.eof:
+            raise errors.FormatError(f"{self.name}: its header is cut off, or of more than {MAX_HEADER_BYTES} bytes")
+        return text
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether there is an entry of that name."""
+        return name in self._zip.NameToInfo
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Return an entry of at most ``limit`` bytes, its checksum verified."""
+        try:
+            entry = self._zip.getinfo(name)
+        except KeyError as cause:
+            raise errors.FormatError(f"{self.name}: entry {errors.plain(name)} is missing") from cause
+        if entry.file_size > limit:
+            raise errors.FormatError(
+                f"{self.name}: entry {errors.plain(name)} has {entry.file_size} bytes, more than {limit}"
+            )
+        try:
+            with self._zip.open(entry) as stream:
+                return stream.read(entry.file_size + 1)  # a bound: the deflated data may be larger than it says
+        except DAMAGE as cause:
+            raise errors.FormatError(
+                f"{self.name}: entry {errors.plain(name)} is damaged ({errors.plain(cause)})"
+            ) from cause
+
+    def check_entries(self) -> int:
+        """Read every entry and return how many there are; FormatError for one whose checksum does not hold."""
+        try:
+            damaged = self._zip.testzip()
+        except DAMAGE as cause:
+            raise errors.FormatError(f"{self.name}: an entry is damaged ({errors.plain(cause)})") from cause
+        if damaged is not None:
+            raise errors.FormatError(
+                f"{self.name}: entry {errors.plain(damaged)} is damaged, its checksum does not hold"
+            )
+        return len(self._zip.infolist())
+
+    def product_files(self) -> dict[str, int]:
+        """Bytes of the product's files that are kept as they are, by their path in the product."""
+        start = len(product.PREFIX)
+        entries = self._zip.infolist()
+        return {e.filename[start:]: e.file_size for e in entries if e.filename.startswith(product.PREFIX)}
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes in the file by purpose: symbols, masks, header, and the ZIP structure around them.
+
+        Records of lost speckle count as symbols. Where there is a product, its other files are ``product``.
+        """
+        found = {"symbols": 0, "masks": 0, "header": 0} | ({"product": 0} if self.header.product else {})
+        for entry in self._zip.infolist():
+            found[_purpose(entry.filename)] += entry.compress_size
+        stream: Any = self._zip.fp
+        position = stream.tell()
+        total = stream.seek(0, io.SEEK_END)
+        stream.seek(position)
+        return found | {"structure": total - sum(found.values()), "total": total}
+
+
+def _purpose(name: str) -> str:
+    if name in (HEADER, COMPACT_HEADER):
+        return "header"
+    if name.startswith(product.PREFIX):
+        return "product"
+    return "masks" if name.endswith("m") else "symbols"
+
+
+def _digest(archive: zipfile.ZipFile) -> str:
+    """First 16 hex digits of the SHA-256 of ``name size crc`` lines of all entries but the header, by name."""
+    header = COMPACT_HEADER if COMPACT_HEADER in archive.NameToInfo else HEADER
+    lines = [f"{e.filename} {e.file_size} {e.CRC}\n" for e in archive.infolist() if e.filename != header]
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()[:16]

@@ -1,0 +1,134 @@
+"""A ``.sarc`` file that is open for reading, as rasterio has it: what it is, and windows of its bands."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sarcodec import tiling
+from sarcodec.codec import codec
+from sarcodec.container import archive
+from sarcodec.raster import info as raster_info
+from sarcodec.scene import model_store
+from sarcodec.scene.output import Output
+from sarcodec.text import numerals
+
+
+class OpenFile:
+    """An open ``.sarc`` file; made by :func:`open`, best used in a ``with`` block.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Bands, rows and columns.
+    bands : tuple of str
+        Descriptions, else polarisations, else numbers from 1.
+    dtype, nodata, crs, transform, quantity
+        As the source has them; of a packed raster (:mod:`sarcodec.container.packing`) pixels are what it stands for,
+        float32 with NaN. ``crs`` is WKT or an authority code, ``transform`` the six affine coefficients or None.
+    """
+
+    def __init__(self, reader: archive.Reader, coder: codec.Codec) -> None:
+        self._reader, self._coder = reader, coder
+        self._info = raster_info.RasterInfo.from_dict(reader.header.raster)
+        self.name, self.shape, self.quantity = reader.name, reader.header.shape, reader.header.quantity
+        self.dtype, self.nodata = self._info.working_dtype, self._info.working_nodata
+        self.crs, self.transform = self._info.crs, self._info.transform
+        said = [*self._info.descriptions, *[None] * self._info.count][: self._info.count]
+        self.bands = tuple(text or self._info.polarisation(band) or str(band + 1) for band, text in enumerate(said))
+
+    def __enter__(self) -> OpenFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        """Say what is in the file, in one line."""
+        size = "×".join(map(str, self.shape))
+        place = self.crs if self.crs and len(self.crs) < 40 else "a CRS" if self.crs else "no CRS"
+        rate = 8 * self._reader.sizes()["total"] / max(int(np.prod(self.shape)), 1)
+        return (
+            f"<sarcodec file {self.name!r}: {', '.join(self.bands)}; {size} {self.dtype} {self.quantity}, {place}, "
+            f"{numerals.significant(rate, 3)} bits per pixel>"
+        )
+
+    def close(self) -> None:
+        """Close the file; nothing can be read from it any more."""
+        self._reader.close()
+
+    def read(
+        self,
+        band: int | str | None = None,
+        window: tuple[tuple[int, int], tuple[int, int]] | tiling.Window | None = None,
+        *,
+        speckle: bool = False,
+    ) -> npt.NDArray[Any]:
+        """Decode a band or all of them; only the tiles that a window takes are read.
+
+        Parameters
+        ----------
+        band : int or str, optional
+            From 1, as rasterio counts, or a polarisation or description; all bands when not given.
+        window : pair of pairs, or Window, optional
+            ``((first row, end), (first column, end))``; the whole image when not given.
+        speckle : bool
+            Whether to draw lost speckle anew; see :mod:`sarcodec.speckle.record`.
+
+        Returns
+        -------
+        ndarray
+            (rows, columns) of one band, (bands, rows, columns) of all.
+
+        Raises
+        ------
+        InputError
+            For a band or window that is not there, or speckle of a file without a record of it.
+        FormatError
+            When the file is damaged.
+        """
+        area = (
+            window if isinstance(window, tiling.Window) or window is None else tiling.Window(*window[0], *window[1])
+        )
+        if band is None:
+            chosen: tuple[int | str, ...] = tuple(range(self._info.count))
+        else:
+            chosen = (band - 1 if isinstance(band, int) else band,)
+        wanted = Output(area, chosen, speckle)
+        place, numbers = wanted.window_of(self._info), wanted.bands_of(self._info)
+        found = [self._coder.restore_window(self._reader, number, place, speckle=speckle) for number in numbers]
+        return np.stack(found) if band is None else found[0]
+
+
+def open(
+    path: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | codec.Codec | None = None,
+    device: str = "cpu",
+    precision: str = "auto",
+) -> OpenFile:
+    """Open a ``.sarc`` file for reading.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    model : path, str or Codec, optional
+        Needed only for a file of a model that is not shipped.
+    device, precision
+        As in :func:`sarcodec.open_codec`.
+
+    Raises
+    ------
+    FormatError, ModelMissing
+        For a damaged file or an unknown model.
+    """
+    reader = archive.Reader(path)
+    try:
+        return OpenFile(reader, model_store.codec_for(reader, model, device=device, precision=precision))
+    except BaseException:
+        reader.close()
+        raise

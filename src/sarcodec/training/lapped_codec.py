@@ -1,0 +1,322 @@
+"""Training the lapped codec: first the coefficient coder, then the restorer on what the coder decodes.
+
+A run is a folder: ``images.npz`` (the prepared images), ``run.json`` (settings), ``coder.safetensors`` and
+``pairs.npz`` (decoded training images) once the first stage is done, ``state.safetensors`` (restorer and optimiser,
+to resume from), ``history.jsonl`` and, at the end, ``model.ckpt``. An interrupted run continues exactly: what is
+drawn in a step follows from the seed and the step alone. Needs torch, NumPy, SciPy, constriction and safetensors;
+no GDAL.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+
+from sarcodec import errors
+from sarcodec.files import atomic
+from sarcodec.lapped import coefficients, restorer, scale, transform
+from sarcodec.lapped import model as lapped_model
+from sarcodec.runtime import devices
+from sarcodec.training import coefficient_fit
+
+FIXED_STEPS = (1408, 1664, 1920, 2176, 2432)
+"""Step indices of the validation: 0.7 to 11 dB."""
+
+WORTHWHILE_DB = 0.1
+"""The restorer is used at steps at which it gains that much PSNR on the validation images."""
+
+PAIR_RANGE = 256 * 4, 256 * 10 + 128
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LappedConfig:
+    """How to train. ``restorer_steps`` steps of ``batch`` crops of ``crop``² pixels, ``pairs`` decodings an image."""
+
+    seed: int = 0
+    rounds: int = 3
+    fit_steps: int = 3000
+    draws: int = 4
+    pairs: int = 8
+    channels: int = 64
+    layers: int = 8
+    cell: int = 4
+    restorer_steps: int = 8000
+    batch: int = 16
+    crop: int = 128
+    learning_rate: float = 1e-3
+    save_minutes: float = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One band in dB without invalid pixels: name, (H, W) float32, and whether it is for validation."""
+
+    name: str
+    db: FloatArray
+    validation: bool
+
+
+def write_images(path: Path, images: Sequence[Image]) -> None:
+    """Write prepared images; arrays are named by number, a JSON record holds names and splits."""
+    record = json.dumps([[image.name, image.validation] for image in images])
+    arrays: dict[str, Any] = {str(number): image.db for number, image in enumerate(images)}
+    with atomic.output(path, overwrite=True) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, record=np.frombuffer(record.encode(), np.uint8), **arrays)
+
+
+def read_images(path: Path) -> list[Image]:
+    """Inverse of :func:`write_images`; FormatError for anything else."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            record = json.loads(arrays["record"].tobytes())
+            return [Image(name, arrays[str(number)], bool(val)) for number, (name, val) in enumerate(record)]
+    except (OSError, EOFError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as cause:
+        raise errors.FormatError(f"{path}: not prepared images ({errors.plain(cause)})") from cause
+
+
+def start(folder: Path, images: Sequence[Image], config: LappedConfig) -> None:
+    """Make a run; :func:`resume` trains it. InputError when the folder holds one, or a split is empty."""
+    if (folder / "run.json").exists():
+        raise errors.InputError(f"run {folder}: exists already; continue it with --resume, or name another folder")
+    for validation in (False, True):
+        if not any(image.validation == validation for image in images):
+            split = "validation" if validation else "training"
+            raise errors.InputError(f"images: none for {split}; name validation images by --validation PATTERN")
+    small = [image.name for image in images if not image.validation and min(image.db.shape) < config.crop]
+    if small:
+        raise errors.InputError(f"images: {small[0]} is smaller than crops of {config.crop} pixels; leave it out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_images(folder / "images.npz", images)
+    atomic.write_bytes(folder / "run.json", json.dumps(asdict(config), indent=1).encode())
+
+
+def resume(folder: Path, device: str = "cpu") -> Iterator[str]:
+    """Train a run to its end from where it is; yields lines to show. Writes ``model.ckpt`` last."""
+    try:
+        config = LappedConfig(**json.loads((folder / "run.json").read_text()))
+    except (OSError, ValueError, TypeError) as cause:
+        raise errors.FormatError(f"run {folder}: no usable run.json ({errors.plain(cause)})") from cause
+    images = read_images(folder / "images.npz")
+    train = [image for image in images if not image.validation]
+    held_out = [image for image in images if image.validation]
+    if not (folder / "coder.safetensors").exists():
+        yield f"fitting the coder to {len(train)} images"
+        coder = coefficient_fit.fit(
+            [coefficient_fit.tiles_of(image.db) for image in train],
+            seed=config.seed,
+            rounds=config.rounds,
+            steps=config.fit_steps,
+            draws=config.draws,
+        )
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in coder.to_arrays().items()}
+        atomic.write_bytes(folder / "coder.safetensors", safetensors.torch.save(tensors))
+    loaded = safetensors.torch.load((folder / "coder.safetensors").read_bytes())
+    coder = coefficients.CoefficientCoder.from_arrays({name: value.numpy() for name, value in loaded.items()})
+    if not (folder / "pairs.npz").exists():
+        yield "decoding the images"
+        _write_pairs(folder, coder, train, held_out, config)
+    pairs = _Pairs(folder / "pairs.npz", train, held_out, config.cell)
+    yield from _train_restorer(folder, coder, pairs, config, torch.device(device))
+
+
+def decode(coder: coefficients.CoefficientCoder, image_db: FloatArray, index: int) -> tuple[FloatArray, int]:
+    """Code an image and decode it without the restorer: (H, W) in dB about the median, and bytes."""
+    tile = coefficient_fit.tiles_of(image_db)
+    symbols = coder.quantise(tile, index, coefficient_fit.RATE_WEIGHT)
+    restored = transform.synthesise(coder.multiples(symbols, index) * np.float32(scale.step_db(index)))
+    return restored[: image_db.shape[0], : image_db.shape[1]], len(coder.encode(symbols, index))
+
+
+def _write_pairs(
+    folder: Path,
+    coder: coefficients.CoefficientCoder,
+    train: Sequence[Image],
+    held_out: Sequence[Image],
+    config: LappedConfig,
+) -> None:
+    rng = np.random.default_rng((config.seed, 1))
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for number, image in enumerate(train):
+        for draw in range(config.pairs):
+            index = int(rng.integers(*PAIR_RANGE))
+            arrays[f"train.{number}.{draw}.{index}"] = decode(coder, image.db, index)[0].astype(np.float16)
+    bits = []
+    for number, image in enumerate(held_out):
+        for draw, index in enumerate(FIXED_STEPS):
+            restored, size = decode(coder, image.db, index)
+            arrays[f"val.{number}.{draw}.{index}"] = restored.astype(np.float16)
+            bits.append(8 * size / image.db.size)
+    arrays["bpp"] = np.reshape(bits, (len(held_out), -1)).mean(axis=0)
+    with atomic.output(folder / "pairs.npz") as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+
+
+class _Pairs:
+    """Original and decoded images about their medians."""
+
+    def __init__(self, path: Path, train: Sequence[Image], held_out: Sequence[Image], cell: int) -> None:
+        self._cell = cell
+        originals = {"train": train, "val": held_out}
+        self.train: list[tuple[FloatArray, npt.NDArray[np.float16], float]] = []
+        self.val: list[tuple[FloatArray, npt.NDArray[np.float16], float]] = []
+        with np.load(path, allow_pickle=False) as arrays:
+            self.bpp = arrays["bpp"]
+            for name in arrays.files:
+                if name == "bpp":
+                    continue
+                split, number, _, index = name.split(".")
+                db = originals[split][int(number)].db
+                centred = db - np.float32(np.median(db))
+                pair = centred, arrays[name], scale.step_db(int(index))
+                (self.train if split == "train" else self.val).append(pair)
+        sizes = np.array([original.size for original, _, _ in self.train], np.float64)
+        self._share = sizes / sizes.sum()
+
+    def batch(self, seed: int, step: int, count: int, crop: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Draw crops, flipped and turned at random: originals, decoded (N, 1, crop, crop), steps (N,) in dB."""
+        rng = np.random.default_rng((seed, 2, step))
+        chosen = rng.choice(len(self.train), count, p=self._share)
+        originals: list[FloatArray] = []
+        decoded: list[FloatArray] = []
+        steps: list[float] = []
+        for number in chosen:
+            original, restored, step_db = self.train[number]
+            top, left = (
+                int(rng.integers(0, (side - crop) // self._cell + 1)) * self._cell for side in original.shape
+            )
+            turn, flip = int(rng.integers(4)), bool(rng.integers(2))
+            for image, kept in ((original, originals), (restored, decoded)):
+                part = np.rot90(image[top : top + crop, left : left + crop], turn)
+                kept.append(np.ascontiguousarray(part[:, ::-1] if flip else part, np.float32))
+            steps.append(step_db)
+        stacked = (torch.from_numpy(np.stack(parts))[:, None] for parts in (originals, decoded))
+        return (*stacked, torch.tensor(steps, dtype=torch.float32))  # type: ignore[return-value]
+
+
+def _train_restorer(
+    folder: Path, coder: coefficients.CoefficientCoder, pairs: _Pairs, config: LappedConfig, device: torch.device
+) -> Iterator[str]:
+    torch.manual_seed(config.seed)
+    shape = restorer.RestorerConfig(config.channels, config.layers, config.cell)
+    model = restorer.Restorer(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(model.parameters(), config.learning_rate)
+    step = _load_state(folder, model, optimizer)
+    saved = time.monotonic()
+    while step < config.restorer_steps:
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * _schedule(step, config.restorer_steps)
+        originals, decoded, steps = (x.to(device) for x in pairs.batch(config.seed, step, config.batch, config.crop))
+        with torch.autocast(device.type, torch.bfloat16, enabled=devices.has_bfloat16(device)):
+            restored = model(decoded, steps)
+        # relative to what there was to gain, so that every step size counts alike
+        before = ((decoded - originals) ** 2).mean(dim=(1, 2, 3))
+        loss = (((restored - originals) ** 2).mean(dim=(1, 2, 3)) / before).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        if step % 250 == 0 or step == config.restorer_steps:
+            record = {"step": step, "loss": loss.item()} | validate(model, pairs, device)
+            with (folder / "history.jsonl").open("a") as stream:
+                stream.write(json.dumps(record) + "\n")
+            yield f"step {step} of {config.restorer_steps}: " + ", ".join(f"{k} {v:.4f}" for k, v in record.items())
+        if time.monotonic() - saved > 60 * config.save_minutes or step == config.restorer_steps:
+            _save_state(folder, model, optimizer, step)
+            saved = time.monotonic()
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    training = {"settings": asdict(config), "last": history[-1]}
+    trained = lapped_model.LappedModel(
+        coder, model.cpu().eval(), coefficient_fit.RATE_WEIGHT, training, worthwhile_below(history[-1])
+    )
+    identity = lapped_model.save(folder / "model.ckpt", trained, overwrite=True)
+    yield f"{folder / 'model.ckpt'}: model {identity}"
+
+
+def _schedule(step: int, steps: int) -> float:
+    return min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def validate(model: restorer.Restorer, pairs: _Pairs, device: torch.device) -> dict[str, float]:
+    """Measure validation images at the fixed steps.
+
+    Returns
+    -------
+    dict of str to float
+        By step in dB: ``bpp@Δ``, ``rmse@Δ`` in dB after the restorer, ``gain@Δ`` in dB of PSNR over none, and
+        ``j@Δ``, bpp + 6.5·MSE/Δ².
+    """
+    found: dict[str, list[list[float]]] = {}
+    for original, decoded, step in pairs.val:
+        height, width = (side // model.config.cell * model.config.cell for side in original.shape)
+        batch = torch.from_numpy(decoded[:height, :width].astype(np.float32))[None, None].to(device)
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.bfloat16, enabled=devices.has_bfloat16(device)),
+        ):
+            restored = model(batch, torch.tensor([step], device=device))[0, 0].float().cpu().numpy()
+        errors_db2 = [
+            float(np.mean((x - original[:height, :width]) ** 2)) for x in (restored, batch[0, 0].cpu().numpy())
+        ]
+        found.setdefault(f"{step:.3g}", []).append(errors_db2)
+    record: dict[str, float] = {}
+    for (name, values), bpp in zip(found.items(), pairs.bpp, strict=True):
+        after = float(np.mean([restored for restored, _ in values]))
+        gain = float(np.mean([10 * math.log10(b / a) for a, b in values]))
+        record |= {f"bpp@{name}": float(bpp), f"rmse@{name}": math.sqrt(after), f"gain@{name}": gain}
+        record[f"j@{name}"] = float(bpp) + 6.5 * after / float(name) ** 2
+    return record
+
+
+def worthwhile_below(record: dict[str, float]) -> int:
+    """Return the step index below which the gain of :func:`validate` is worthwhile, interpolated between steps."""
+    gains = [value for name, value in record.items() if name.startswith("gain@")]
+    below = FIXED_STEPS[0] if gains[0] < WORTHWHILE_DB else FIXED_STEPS[-1]
+    for (left, before), (right, after) in itertools.pairwise(zip(FIXED_STEPS, gains, strict=True)):
+        if before >= WORTHWHILE_DB > after:
+            below = round(left + (right - left) * (before - WORTHWHILE_DB) / (before - after))
+            break
+    return below
+
+
+def _save_state(folder: Path, model: restorer.Restorer, optimizer: torch.optim.Optimizer, step: int) -> None:
+    tensors = {f"model.{name}": value.cpu().contiguous() for name, value in model.state_dict().items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            tensors[f"adam.{number}.{name}"] = torch.as_tensor(value).cpu().contiguous()
+    tensors["step"] = torch.tensor([step])
+    atomic.write_bytes(folder / "state.safetensors", safetensors.torch.save(tensors), overwrite=True)
+
+
+def _load_state(folder: Path, model: restorer.Restorer, optimizer: torch.optim.Optimizer) -> int:
+    """Restore weights and optimiser if the run has a state; returns the step, and cuts the history there."""
+    if not (folder / "state.safetensors").exists():
+        (folder / "history.jsonl").unlink(missing_ok=True)
+        return 0
+    tensors = safetensors.torch.load((folder / "state.safetensors").read_bytes())
+    model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("adam."):
+            _, number, key = name.split(".")
+            state.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    step = int(tensors["step"])
+    if (folder / "history.jsonl").exists():
+        lines = (folder / "history.jsonl").read_text().splitlines()
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        atomic.write_bytes(folder / "history.jsonl", "".join(f"{line}\n" for line in kept).encode(), overwrite=True)
+    return step
