@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import safetensors
 import safetensors.torch
 import torch
@@ -113,7 +114,7 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint, *, overwrite: boo
         )
         for name, value in group.items()
     }
-    sealed = json.dumps(integrity.seal(tensors, record), sort_keys=True)
+    sealed = json.dumps(integrity.seal(_arrays(tensors), record), sort_keys=True)
     data = safetensors.torch.save(tensors, {"sarcodec": sealed})
     atomic.write_bytes(path, data, overwrite=overwrite)
     return modelfile.identify(data)
@@ -140,7 +141,7 @@ def load(path: str | os.PathLike[str], *, made: str = "") -> Checkpoint:
                 f"reads 'sarcodec checkpoint' version {VERSION}, a newer one needs a newer sarcodec"
             )
         tensors, identity = safetensors.torch.load(data), modelfile.identify(data)
-        integrity.check(tensors, record, integrity.Told(str(source), identity, made), RECORD)
+        integrity.check(_arrays(tensors), record, integrity.Told(str(source), identity, made), RECORD)
         return Checkpoint(
             config=architecture.ModelConfig.from_dict(record["config"]),
             normalizer=normalization.Normalizer.from_dict(record["normalizer"]),
@@ -158,6 +159,10 @@ def load(path: str | os.PathLike[str], *, made: str = "") -> Checkpoint:
         raise errors.FormatError(
             f"checkpoint {source}: not a sarcodec checkpoint, or damaged ({errors.plain(cause)})"
         ) from cause
+
+
+def _arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, npt.NDArray[Any]]:
+    return {name: value.detach().cpu().numpy() for name, value in tensors.items()}
 
 
 def _group(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

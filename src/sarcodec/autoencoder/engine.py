@@ -1,17 +1,18 @@
-"""Autoencoders as an engine of the codec."""
+"""Autoencoders as an engine of the codec: each at one of the step multipliers that it is calibrated for."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec.autoencoder import checkpoint, normalization
-from sarcodec.autoencoder.inference import Transform
+from sarcodec.autoencoder import checkpoint, inference, latents, normalization
 from sarcodec.codec import engine
 from sarcodec.container import header
 
 FloatArray = npt.NDArray[np.float32]
-Core = tuple[slice, slice]
 
 
 class AutoencoderEngine:
@@ -19,18 +20,30 @@ class AutoencoderEngine:
 
     Its windows are decoded whole: some of these models pool over them, and the convolutions of all round otherwise in
     a window of another size.
+
+    Parameters
+    ----------
+    model : Checkpoint
+        Calibrated.
+    device, precision : str
+        Of its networks: see :mod:`sarcodec.runtime.devices`.
     """
 
     version, reach, whole = 1, 0, True
+    default_step = 1
+    max_error_db: float | None = None
+    speckle_step: int | None = None  # what these models make up in its place is theirs
+    holds_products = False
 
-    def __init__(self, model: checkpoint.Checkpoint, device: str, precision: str) -> None:
+    def __init__(self, model: checkpoint.Checkpoint, device: str = "cpu", precision: str = "auto") -> None:
         self.model = model
         self.coder = model.coder()
-        self.transform = Transform(model.build(), device=device, precision=precision)
+        self.transform = inference.Transform(model.build(), device=device, precision=precision)
         self.identity, self.architecture = model.identity, model.config.arch
         self.stride, self.channels = self.transform.stride, self.coder.steps.size
         self.margin = self.transform.margin
         self.ramp, self.workers = self.stride, 1
+        self.steps: Collection[int] = tuple(sorted(self.coder.tables))
 
     def check_step(self, step: int) -> None:
         """Raise InputError when the model is not calibrated for a step multiplier."""
@@ -41,43 +54,53 @@ class AutoencoderEngine:
         bounds = self.model.normalizer.select_for(info.sample, info.quantity, info.polarisation, info.nodata)
         return header.Band(bounds.vmin, bounds.vmax)
 
-    def outside(self, db: FloatArray, band: header.Band) -> int:
-        """Count pixels outside the bounds."""
-        return int(np.count_nonzero((db < band.vmin) | (db > band.vmax)))
+    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1) -> AutoencoderTileCoder:
+        """Return what codes tiles of a group of bands; there is but one effort."""
+        bounds = tuple(normalization.Bounds(band.vmin, band.vmax) for band in bands)
+        return AutoencoderTileCoder(self.transform, self.coder, bounds, step)
 
-    def fill(self, db: FloatArray, valid: npt.NDArray[np.bool_], band: header.Band) -> FloatArray:
+
+@dataclass(frozen=True)
+class AutoencoderTileCoder:
+    """Codes and decodes tiles: see :class:`sarcodec.codec.engine.TileCoder`; bands one by one."""
+
+    transform: inference.Transform
+    coder: latents.LatentCoder
+    bounds: tuple[normalization.Bounds, ...]
+    step: int
+    networked = True
+
+    def fill(self, db: Sequence[FloatArray], valid: Sequence[npt.NDArray[np.bool_]]) -> list[FloatArray]:
         """Give invalid pixels the mean of the window."""
-        del band
-        return engine.fill_invalid(db, valid)
+        return [engine.fill_with_mean(image, known) for image, known in zip(db, valid, strict=True)]
 
-    def encode(self, db: FloatArray, core: Core, band: header.Band, step: int, effort: int = 1) -> engine.Encoded:
-        """Encode the core of a window: see :class:`Engine`."""
-        del effort
-        latent = self.transform.encode(normalization.Bounds(band.vmin, band.vmax).apply(db))
-        symbols = self.coder.quantise(engine.cut(latent, core, self.stride), step)
+    def outside(self, db: Sequence[FloatArray]) -> list[int]:
+        """Count pixels outside the bounds."""
+        pairs = zip(db, self.bounds, strict=True)
+        return [int(np.count_nonzero((image < bounds.vmin) | (image > bounds.vmax))) for image, bounds in pairs]
+
+    def encode(self, db: Sequence[FloatArray], core: engine.Core) -> list[engine.Encoded]:
+        """Encode the core of windows, each by itself."""
+        return [self._encode(image, bounds, core) for image, bounds in zip(db, self.bounds, strict=True)]
+
+    def _encode(self, db: FloatArray, bounds: normalization.Bounds, core: engine.Core) -> engine.Encoded:
+        latent = self.transform.encode(bounds.apply(db))
+        symbols = self.coder.quantise(engine.cut(latent, core, self.transform.stride), self.step)
 
         def preview() -> FloatArray:
             seen = latent.copy()
-            engine.cut(seen, core, self.stride)[...] = self.coder.dequantise(symbols, step)
-            return self.decode_window(seen, band, step)[core]
+            engine.cut(seen, core, self.transform.stride)[...] = self.coder.dequantise(symbols, self.step)
+            return self._restore(seen, bounds)[core]
 
-        return engine.Encoded(self.coder.encode(symbols, step), preview)
+        return engine.Encoded(self.coder.encode(symbols, self.step), preview)
 
-    def loses_speckle(self, step: int) -> bool:
-        """No: what these models make up in its place is theirs."""
-        del step
-        return False
+    def decode(self, data: Sequence[bytes], size: tuple[int, int]) -> list[FloatArray]:
+        """Decode a tile's latents."""
+        return [self.coder.dequantise(self.coder.decode(part, size, self.step), self.step) for part in data]
 
-    def has_network(self, step: int) -> bool:
-        """Yes."""
-        del step
-        return True
+    def restore(self, latents: Sequence[FloatArray]) -> list[FloatArray]:
+        """Turn latents into dB."""
+        return [self._restore(latent, bounds) for latent, bounds in zip(latents, self.bounds, strict=False)]
 
-    def decode_tile(self, data: bytes, size: tuple[int, int], step: int) -> FloatArray:
-        """Decode a tile's latent."""
-        return self.coder.dequantise(self.coder.decode(data, size, step), step)
-
-    def decode_window(self, latent: FloatArray, band: header.Band, step: int) -> FloatArray:
-        """Turn a latent into dB."""
-        del step
-        return normalization.Bounds(band.vmin, band.vmax).invert(self.transform.decode(latent))
+    def _restore(self, latent: FloatArray, bounds: normalization.Bounds) -> FloatArray:
+        return bounds.invert(self.transform.decode(latent))

@@ -69,7 +69,7 @@ def compress(
     said = [f"nothing was written to {output or paths[-1]}"]
     with terminal.interruptible(lambda: said[-1]):
         from sarcodec import radiometry
-        from sarcodec.codec import codec
+        from sarcodec.codec import encoding
         from sarcodec.scene import asking, batch, sources
 
         asked = {
@@ -89,7 +89,7 @@ def compress(
             precision,
             polarisation,
             radiometry.Quantity.parse(quantity) if quantity else None,
-            codec.Options(found_step, tile, keep, effort, accept_loss),
+            encoding.Options(found_step, tile, keep, effort, accept_loss),
             goal,
             nodata,
         )

@@ -1,8 +1,14 @@
-"""What the codec asks of an engine: the protocol, and the values that pass between them."""
+"""What the codec asks of an engine: the protocol, and the values that pass between them.
+
+An *engine* is a model ready to code with. Of a group of bands, a step and an effort it makes a :class:`TileCoder`,
+which turns windows of dB into bytes and back. A tile's bytes decode to a *latent* (C, h, w) of its own; windows of
+latents, which may span tiles, become pixels. Bands come in groups, which an engine codes together; today each is a
+group of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +19,7 @@ from sarcodec import radiometry
 from sarcodec.container import header
 
 FloatArray = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 Core = tuple[slice, slice]
 
 
@@ -40,6 +47,41 @@ class Encoded:
     preview: Callable[[], FloatArray]
 
 
+class TileCoder(Protocol):
+    """Codes the tiles of a group of bands, and decodes them; every sequence has an item for each band of the group.
+
+    Attributes
+    ----------
+    networked : bool
+        Whether windows go through a network, which takes all threads itself.
+    """
+
+    networked: bool
+
+    def fill(self, db: Sequence[FloatArray], valid: Sequence[Mask]) -> list[FloatArray]:
+        """Return windows in dB with their invalid pixels, whatever they hold, made cheap to code."""
+        ...
+
+    def outside(self, db: Sequence[FloatArray]) -> list[int]:
+        """Count pixels that the engine clips."""
+        ...
+
+    def encode(self, db: Sequence[FloatArray], core: Core) -> list[Encoded]:
+        """Encode the ``core`` of windows (h, w) in dB without invalid pixels."""
+        ...
+
+    def decode(self, data: Sequence[bytes], size: tuple[int, int]) -> list[FloatArray]:
+        """Decode a tile's latents (C, h, w) of ``size`` (h, w); FormatError when they are damaged.
+
+        Of a group its first bands may be had alone: there are as many latents as ``data``.
+        """
+        ...
+
+    def restore(self, latents: Sequence[FloatArray]) -> list[FloatArray]:
+        """Turn windows of latents (C, h, w) into dB (h·stride, w·stride)."""
+        ...
+
+
 class Engine(Protocol):
     """How the codec codes tiles.
 
@@ -62,6 +104,17 @@ class Engine(Protocol):
     whole : bool
         Whether a part of a tile is to be had only by decoding its whole window; else the part with its margin gives
         the same pixels.
+    steps : collection of int
+        Steps it codes with, from fine to coarse; a range where size and error change steadily along it.
+    default_step : int
+        The one that is taken where none is asked for.
+    max_error_db : float or None
+        What the error of every pixel is kept within, where it is.
+    speckle_step : int or None
+        Step from which on so much speckle is lost that a file should record it, so that it can be rendered; None of
+        an engine whose files hold no such record.
+    holds_products : bool
+        Whether its files may hold the other files of a product.
     """
 
     version: int
@@ -74,42 +127,28 @@ class Engine(Protocol):
     ramp: int
     workers: int
     whole: bool
+    steps: Collection[int]
+    default_step: int
+    max_error_db: float | None
+    speckle_step: int | None
+    holds_products: bool
 
     def check_step(self, step: int) -> None:
-        """Raise InputError for a step that the engine cannot code with."""
+        """Raise InputError for a step that is none of :attr:`steps`, with what to do."""
         ...
 
     def band(self, info: BandInfo) -> header.Band:
         """Return what the file must know of a band."""
         ...
 
-    def outside(self, db: FloatArray, band: header.Band) -> int:
-        """Count pixels that the engine clips."""
+    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1) -> TileCoder:
+        """Return what codes tiles of a group of bands; ``effort`` as in :class:`codec.encoding.Options`."""
         ...
 
-    def fill(self, db: FloatArray, valid: npt.NDArray[np.bool_], band: header.Band) -> FloatArray:
-        """Return a window in dB with its invalid pixels, whatever they hold, made cheap to code."""
-        ...
 
-    def encode(self, db: FloatArray, core: Core, band: header.Band, step: int, effort: int = 1) -> Encoded:
-        """Encode the ``core`` of a window (h, w) in dB without invalid pixels; ``effort`` as in ``codec.Options``."""
-        ...
-
-    def loses_speckle(self, step: int) -> bool:
-        """Tell whether so much of the speckle is lost that a file should say how much, so that it can be rendered."""
-        ...
-
-    def has_network(self, step: int) -> bool:
-        """Tell whether windows go through a network, which takes all threads itself."""
-        ...
-
-    def decode_tile(self, data: bytes, size: tuple[int, int], step: int) -> FloatArray:
-        """Decode a tile's latent (C, h, w) of ``size`` (h, w); FormatError when it is damaged."""
-        ...
-
-    def decode_window(self, latent: FloatArray, band: header.Band, step: int) -> FloatArray:
-        """Turn a latent (C, h, w) into dB (h·stride, w·stride)."""
-        ...
+def groups(count: int) -> tuple[tuple[int, ...], ...]:
+    """Return which bands (0-based) of ``count`` are coded together: each by itself."""
+    return tuple((band,) for band in range(count))
 
 
 def cut(latent: FloatArray, core: Core, stride: int) -> FloatArray:
@@ -119,7 +158,7 @@ def cut(latent: FloatArray, core: Core, stride: int) -> FloatArray:
     return part
 
 
-def fill_invalid(db: FloatArray, valid: npt.NDArray[np.bool_]) -> FloatArray:
+def fill_with_mean(db: FloatArray, valid: Mask) -> FloatArray:
     """Give invalid pixels the mean of the valid ones of the window: cheap to code, thrown away after decoding."""
     if valid.all():
         return db

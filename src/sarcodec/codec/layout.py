@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from sarcodec import radiometry, tiling
-from sarcodec.container import product
+from sarcodec import errors, radiometry, tiling
+from sarcodec.container import header, product
 
 
 class Source(Protocol):
@@ -52,3 +52,14 @@ class Layout:
     files: Callable[[], Iterable[tuple[str, bytes]]] = tuple
     reason: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+def check(layout: Layout, tile: int, stride: int) -> None:
+    """Raise InputError for a tile size that does not fit a stride, or a raster that no file holds."""
+    if tile % stride or not stride <= tile <= header.MAX_TILE:
+        raise errors.InputError(f"tile: got {tile}; pass a multiple of {stride} up to {header.MAX_TILE}")
+    if max(layout.height, layout.width) > header.MAX_SIDE or layout.count > header.MAX_BANDS:
+        raise errors.InputError(
+            f"raster: {layout.count} bands of {layout.height}×{layout.width} pixels are more than a file holds "
+            f"({header.MAX_BANDS} bands, {header.MAX_SIDE} pixels a side); cut it into parts"
+        )

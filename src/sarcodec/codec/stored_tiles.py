@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
+from typing import ParamSpec
 
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import tiling
-from sarcodec.codec import engine as codec_engine
-from sarcodec.container import archive, masks
-from sarcodec.container import header as container_header
+from sarcodec import errors, radiometry, tiling
+from sarcodec.codec import engine as engines
+from sarcodec.container import archive, header, masks
 from sarcodec.runtime import threads
 
 FloatArray = npt.NDArray[np.float32]
+Latents = list[FloatArray]
+"""Of the bands of a group, in its order up to the one that is wanted."""
+
+Arguments = ParamSpec("Arguments")
 
 
 def latent_shape(shape: tuple[int, int], stride: int) -> tuple[int, int]:
@@ -33,15 +37,44 @@ def tiles_with_symbols(reader: archive.Reader) -> Iterator[tuple[int, int, int, 
                 yield band, tile.row, tile.column, latent_shape(tile.core.shape, reader.header.stride)
 
 
-def entry_limit(header: container_header.Header) -> int:
+def entry_limit(about: header.Header) -> int:
     """Largest size in bytes of an honest entry of a tile."""
-    rows, columns = latent_shape((header.tile, header.tile), header.stride)
-    return (1 << 16) + 1024 + 8 * header.channels * rows * columns
+    rows, columns = latent_shape((about.tile, about.tile), about.stride)
+    return (1 << 16) + 1024 + 8 * about.channels * rows * columns
 
 
 def is_blank(reader: archive.Reader, band: int, row: int, column: int) -> bool:
     """Tell whether a tile has no symbols, for it and what lies near it hold no valid pixel."""
     return archive.tile_name(band, row, column) not in reader and archive.mask_name(band, row, column) in reader
+
+
+def check(reader: archive.Reader, engine: engines.Engine) -> None:
+    """Raise FormatError when an engine is not the one that made a file, or a tile of the file is missing."""
+    found = reader.header
+    if found.model != engine.identity:
+        raise errors.ModelMissing(
+            f"model: the file was made by model {found.model} ({found.architecture}), "
+            f"this one is {engine.identity}; pass its checkpoint (--model)"
+        )
+    if (found.stride, found.channels) != (engine.stride, engine.channels):
+        raise errors.FormatError(
+            f"header: stride {found.stride} and {found.channels} channels are not those of its model"
+        )
+    try:
+        engine.check_step(found.step)
+    except errors.InputError as cause:
+        raise errors.FormatError(f"header: the model cannot have coded this ({cause})") from cause
+    try:
+        radiometry.Quantity.parse(found.quantity)
+    except errors.InputError as cause:
+        raise errors.FormatError(f"header: {cause}") from cause
+    bands, height, width = found.shape
+    grid = tiling.TileGrid(height, width, found.tile)
+    for band in range(bands):
+        for tile in grid:
+            place = band, tile.row, tile.column
+            if archive.tile_name(*place) not in reader and archive.mask_name(*place) not in reader:
+                raise errors.FormatError(f"{reader.name}: entry {archive.tile_name(*place)} is missing")
 
 
 class Recent:
@@ -55,25 +88,25 @@ class Recent:
 
     def __init__(self, most: int) -> None:
         self._most, self._bytes = most, 0
-        self._tiles: OrderedDict[tuple[int, int, int], FloatArray] = OrderedDict()
+        self._tiles: OrderedDict[tuple[int, int, int], Latents] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, place: tuple[int, int, int]) -> FloatArray | None:
+    def get(self, place: tuple[int, int, int]) -> Latents | None:
         """Return the latents of a band, row and column of the grid, where they are kept."""
         with self._lock:
             if place in self._tiles:
                 self._tiles.move_to_end(place)
             return self._tiles.get(place)
 
-    def keep(self, place: tuple[int, int, int], latent: FloatArray) -> None:
+    def keep(self, place: tuple[int, int, int], latents: Latents) -> None:
         """Keep latents, and forget those that were not asked for the longest."""
         with self._lock:
             if place in self._tiles:
                 return
-            self._tiles[place] = latent
-            self._bytes += latent.nbytes
+            self._tiles[place] = latents
+            self._bytes += _size(latents)
             while self._bytes > self._most:
-                self._bytes -= self._tiles.popitem(last=False)[1].nbytes
+                self._bytes -= _size(self._tiles.popitem(last=False)[1])
 
 
 class LatentTiles:
@@ -84,30 +117,38 @@ class LatentTiles:
     reader : Reader
         The file; entries are read in the thread that asks.
     band : int
-        0-based.
+        0-based; of its group, the bands before it are decoded with it.
     engine : Engine
         Decodes tiles; as many at once as it says.
     needed : Window
         All that will be asked for; tiles elsewhere are not decoded ahead.
     recent : Recent, optional
         Tiles that need not be decoded again, and a place for those that are.
+
+    Attributes
+    ----------
+    coder : TileCoder
+        Of the group up to the band.
     """
 
     def __init__(
         self,
         reader: archive.Reader,
         band: int,
-        engine: codec_engine.Engine,
+        engine: engines.Engine,
         needed: tiling.Window,
         recent: Recent | None = None,
     ) -> None:
         self._recent = recent or Recent(0)
-        self._reader, self._band, self._engine = reader, band, engine
-        _, height, width = reader.header.shape
+        self._reader, self._channels = reader, engine.channels
+        bands, height, width = reader.header.shape
+        group = next(group for group in engines.groups(bands) if band in group)
+        self._group = group[: group.index(band) + 1]
+        self.coder = engine.at([reader.header.bands[number] for number in self._group], reader.header.step)
         self._grid = tiling.TileGrid(height, width, reader.header.tile)
         self._rows, self._columns = self._grid.rows_of(needed), self._grid.columns_of(needed)
         self._pool, self._blas = futures.ThreadPoolExecutor(engine.workers), threads.one_each()
-        self._cache: dict[tuple[int, int], futures.Future[FloatArray]] = {}
+        self._cache: dict[tuple[int, int], futures.Future[Latents]] = {}
 
     def __enter__(self) -> LatentTiles:
         self._blas.__enter__()
@@ -123,55 +164,66 @@ class LatentTiles:
             for column in self._columns:
                 self._begin(row, column)
 
-    def decode(
-        self, window: tiling.Window, record: container_header.Band, step: int, part: tuple[slice, slice]
+    def run(
+        self, work: Callable[Arguments, FloatArray], *given: Arguments.args, **named: Arguments.kwargs
     ) -> futures.Future[FloatArray]:
-        """Turn the latents of a window into dB (H, W), of which ``part`` is wanted; in a thread if that is faster."""
-        latent = self.window(window)
-        if self._engine.has_network(step):
-            done: futures.Future[FloatArray] = futures.Future()
-            done.set_result(self._engine.decode_window(latent, record, step)[part])
-            return done
-        return self._pool.submit(lambda: self._engine.decode_window(latent, record, step)[part])
+        """Do what turns latents into pixels: in a thread, unless a network takes all threads itself."""
+        if not self.coder.networked:
+            return self._pool.submit(work, *given, **named)
+        done: futures.Future[FloatArray] = futures.Future()
+        done.set_result(work(*given, **named))
+        return done
 
-    def window(self, window: tiling.Window) -> FloatArray:
+    def window(self, window: tiling.Window) -> Latents:
         """Return the latents (C, h, w) of a window whose top and left are multiples of the stride."""
         stride = self._reader.header.stride
         place = window.divided(stride)
-        latent = np.zeros((self._engine.channels, *place.shape), np.float32)
+        latents = [np.zeros((self._channels, *place.shape), np.float32) for _ in self._group]
         for row in self._grid.rows_of(window):
             for column in self._grid.columns_of(window):
-                block = self._begin(row, column).result()
                 whole = self._grid.at(row, column).core.divided(stride)
                 shared = whole.shared(place)
-                latent[(slice(None), *shared.inside(place))] = block[(slice(None), *shared.inside(whole))]
-        return latent
+                for latent, block in zip(latents, self._begin(row, column).result(), strict=True):
+                    latent[(slice(None), *shared.inside(place))] = block[(slice(None), *shared.inside(whole))]
+        return latents
 
     def forget_rows_before(self, row: int) -> None:
         """Drop tiles of the rows above ``row``."""
         self._cache = {key: value for key, value in self._cache.items() if key[0] >= row}
 
-    def _begin(self, row: int, column: int) -> futures.Future[FloatArray]:
+    def _begin(self, row: int, column: int) -> futures.Future[Latents]:
         if (row, column) not in self._cache:
-            header = self._reader.header
-            size = latent_shape(self._grid.at(row, column).core.shape, header.stride)
-            name = archive.tile_name(self._band, row, column)
-            known = self._recent.get((self._band, row, column))
-            if is_blank(self._reader, self._band, row, column):
-                known = np.zeros((self._engine.channels, *size), np.float32)
-            if known is not None:
+            known = self._recent.get((self._group[-1], row, column)) or self._blank(row, column)
+            if known is None:
+                entries = [self._data(band, row, column) for band in self._group]
+                self._cache[row, column] = self._pool.submit(self._decode, entries, row, column)
+            else:
                 self._cache[row, column] = futures.Future()
                 self._cache[row, column].set_result(known)
-            else:
-                entry = self._reader.read(name, entry_limit(header))
-                data, _ = archive.split_tile(entry, header)
-                self._cache[row, column] = self._pool.submit(self._decode, data, (row, column), size)
         return self._cache[row, column]
 
-    def _decode(self, data: bytes, place: tuple[int, int], size: tuple[int, int]) -> FloatArray:
-        latent = self._engine.decode_tile(data, size, self._reader.header.step)
-        self._recent.keep((self._band, *place), latent)
-        return latent
+    def _size(self, row: int, column: int) -> tuple[int, int]:
+        return latent_shape(self._grid.at(row, column).core.shape, self._reader.header.stride)
+
+    def _blank(self, row: int, column: int) -> Latents | None:
+        """Return latents of zero for a tile without symbols."""
+        if not is_blank(self._reader, self._group[-1], row, column):
+            return None
+        return [np.zeros((self._channels, *self._size(row, column)), np.float32) for _ in self._group]
+
+    def _data(self, band: int, row: int, column: int) -> bytes:
+        about = self._reader.header
+        entry = self._reader.read(archive.tile_name(band, row, column), entry_limit(about))
+        return archive.split_tile(entry, about)[0]
+
+    def _decode(self, entries: list[bytes], row: int, column: int) -> Latents:
+        latents = self.coder.decode(entries, self._size(row, column))
+        self._recent.keep((self._group[-1], row, column), latents)
+        return latents
+
+
+def _size(latents: Latents) -> int:
+    return sum(latent.nbytes for latent in latents)
 
 
 class MaskRows:

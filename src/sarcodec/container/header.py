@@ -31,9 +31,14 @@ class Band:
     clipped: float = 0.0
 
     @classmethod
-    def offset(cls, db: float) -> Band:
+    def of_offset(cls, db: float) -> Band:
         """Return the record of a band of version 2: ``db`` is taken away before coding and nothing is clipped."""
         return cls(db, db + 1.0)
+
+    @property
+    def offset_db(self) -> float:
+        """What is taken away before coding, of a band of version 2."""
+        return self.vmin
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,11 @@ class Header:
         """Bands, height and width."""
         return int(self.raster["count"]), int(self.raster["height"]), int(self.raster["width"])
 
+    @property
+    def clips(self) -> bool:
+        """Whether its bands have bounds that pixels were clipped to; else they have an offset."""
+        return self.version == 1
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         record: dict[str, Any] = {
@@ -102,7 +112,7 @@ class Header:
             "model": [self.model, self.architecture, self.stride, self.channels],
             "step": self.step,
             "tile": self.tile,
-            "bands": [[b.vmin, b.vmax, b.clipped] if self.version == 1 else [b.vmin] for b in self.bands],
+            "bands": [[b.vmin, b.vmax, b.clipped] if self.clips else [b.offset_db] for b in self.bands],
         }
         for name in ("max_error_db", "seed"):
             if getattr(self, name) is not None:
@@ -176,4 +186,4 @@ def _band(record: Sequence[Any], version: int) -> Band:
     if version == 1:
         return Band(*map(float, record))
     (offset,) = record
-    return Band.offset(float(offset))
+    return Band.of_offset(float(offset))

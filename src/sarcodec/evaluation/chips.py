@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors, radiometry, tiling
-from sarcodec.codec import codec
+from sarcodec.codec import codec, encoding
 from sarcodec.container import archive
 from sarcodec.raster import find, geotiff
 from sarcodec.raster import info as raster_info
@@ -87,7 +87,7 @@ def restore(
         with geotiff.create_raster(source, chip.info, overwrite=True) as writer:
             writer.write(0, tiling.Window(0, chip.info.height, 0, chip.info.width), chip.pixels)
         size = files.compress_file(
-            source, packed, coder, quantity=chip.quantity, options=codec.Options(step=step, speckle=speckle)
+            source, packed, coder, quantity=chip.quantity, options=encoding.Options(step=step, speckle=speckle)
         )
         with archive.Reader(packed) as reader:
             strips = [strip for _, strip in coder.restore_rows(reader, 0, speckle=bool(speckle))]
@@ -108,7 +108,10 @@ def restore_at(chip: Chip, coder: codec.Codec, bits_per_pixel: float) -> tuple[n
         return math.log(8 * tried[step][1] / chip.db.size)
 
     wanted, tolerance = math.log(bits_per_pixel), math.log1p(rate_control.RATE_TOLERANCE)
-    step, reached = rate_control.find_step(measure, wanted, tolerance)
+    steps = coder.engine.steps
+    if not isinstance(steps, range):
+        raise errors.InputError(f"model: {coder.engine.architecture} has a few fixed steps and cannot aim at a rate")
+    step, reached = rate_control.find_step(measure, steps, coder.engine.default_step, wanted, tolerance)
     if abs(reached - wanted) > tolerance:
         raise errors.InputError(f"bits_per_pixel: {bits_per_pixel:g} is out of reach for {chip.name}")
     return tried[step]

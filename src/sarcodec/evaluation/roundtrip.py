@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import baselines, errors
-from sarcodec.codec import codec
+from sarcodec.codec import encoding
 from sarcodec.evaluation import chips
 from sarcodec.files import atomic
 from sarcodec.metrics import summary
@@ -85,7 +85,7 @@ def evaluate(
     coder = model_store.open_codec(model)
     for chip in chips.read(images, coded=True):
         for asked in steps:
-            step = coder.complete(codec.Options(step=asked)).step or 1
+            step = encoding.settle(coder.engine, encoding.Options(step=asked))[0]
             restored, used = chips.restore(chip, coder, step)
             yield _row(chip, "sarcodec", step, used, restored)
             for name in PEERS if with_peers else ():

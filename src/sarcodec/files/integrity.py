@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
 from sarcodec import errors
+
+Array = npt.NDArray[Any]
 
 log = logging.getLogger("sarcodec")
 
@@ -39,12 +42,12 @@ class Told:
     made: str = ""
 
 
-def seal(tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> dict[str, Any]:
+def seal(tensors: Mapping[str, Array], record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record with the digest of itself and the tensors."""
     return {**record, KEY: digest(tensors, record)}
 
 
-def check(tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any], told: Told, keys: Collection[str]) -> None:
+def check(tensors: Mapping[str, Array], record: Mapping[str, Any], told: Told, keys: Collection[str]) -> None:
     """Raise FormatError for a model whose content is not what was written.
 
     Parameters
@@ -100,13 +103,13 @@ def _shipped_record(name: str) -> dict[str, Any]:
         return {}
 
 
-def digest(tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> str:
+def digest(tensors: Mapping[str, Array], record: Mapping[str, Any]) -> str:
     """SHA-256 over name, dtype, shape and bytes of all tensors by name, and the JSON of the record without digest."""
     found = hashlib.sha256()
     for name in sorted(tensors):
-        value = tensors[name].detach().cpu().contiguous()
-        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        value = tensors[name]
+        found.update(f"{name} torch.{value.dtype} {value.shape}\n".encode())
+        found.update(np.ascontiguousarray(value).tobytes())
     rest = {key: value for key, value in record.items() if key != KEY}
     found.update(json.dumps(rest, sort_keys=True).encode())
     return found.hexdigest()

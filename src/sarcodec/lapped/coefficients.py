@@ -20,15 +20,13 @@ import numpy.typing as npt
 from sarcodec import errors
 from sarcodec.entropy import tables as entropy_tables
 from sarcodec.entropy import trellis
+from sarcodec.entropy.network import LEVELS, OCTAVE
 from sarcodec.lapped import neighbourhood, scale, scan
-from sarcodec.lapped.neighbourhood import DIAGONALS, OCTAVE
+from sarcodec.lapped.neighbourhood import DIAGONALS
+from sarcodec.lapped.scan import HIGHEST, LOWEST, TABLES
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.runtime.compiled import Array, compiled, compiled_with_lock
 
-LOWEST, HIGHEST = 12, 83
-"""Levels that have tables; lower ones use the lowest, higher ones code bits as they are."""
-
-TABLES = HIGHEST - LOWEST + 1
 CENTROIDS = 4
 """Reconstruction offsets are kept for magnitudes 1, 2, 3 and more; entry 0 is 0."""
 
@@ -261,7 +259,7 @@ def table_index(level: Bytes) -> tuple[Bytes, Bytes]:
 
 @functools.cache
 def _tables_of_levels() -> tuple[Bytes, Bytes]:
-    level = np.arange(neighbourhood.LEVELS)
+    level = np.arange(LEVELS)
     shift = np.maximum(-((HIGHEST - level) // OCTAVE), 0)
     index = np.clip(level - OCTAVE * shift, LOWEST, HIGHEST) - LOWEST
     return shift.astype(np.uint8), index.astype(np.uint8)

@@ -1,106 +1,130 @@
-"""The lapped transform as an engine of the codec, the default one."""
+"""The lapped transform as an engine of the codec, the default one: one model for all rates."""
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from sarcodec import errors
 from sarcodec.codec import engine
 from sarcodec.container import header
 from sarcodec.lapped import model as lapped_model
-from sarcodec.lapped import scale, transform
-from sarcodec.runtime.devices import open_device, uses_bfloat16
+from sarcodec.lapped import restorer, scale, transform
+from sarcodec.runtime import threads
 
 FloatArray = npt.NDArray[np.float32]
-Core = tuple[slice, slice]
-MAX_STEP = 256 * 13
-"""Largest step index of the lapped codec: 128 dB."""
+
 MOST_DB = 4096.0
-"""The lapped codec clips what is further from a band's offset; no radar sees such."""
-SPECKLE_STEP_DB = 3.4
-"""Quality 40; from there on the ENL ratio is above some 1.35."""
+"""What is further from a band's offset is clipped; no radar sees such."""
 
 
 class LappedEngine:
-    """The variable-rate codec; ``step`` is an index of :func:`scale.step_db`, 1 to :data:`MAX_STEP`."""
+    """The variable-rate codec of lapped transform, trellis, learned entropy coding and restoring network.
+
+    Parameters
+    ----------
+    model : LappedModel
+        All that is trained of it.
+    device, precision : str
+        Of the restoring network: see :mod:`sarcodec.runtime.devices`.
+    """
 
     version, architecture = 2, "lapped"
     stride, channels = transform.BLOCK, transform.BLOCK**2
     margin, reach, ramp, whole = transform.BLOCK, transform.REACH, 0, False
+    steps: Collection[int] = scale.STEPS
+    default_step = scale.DEFAULT_STEP
+    max_error_db: float | None = None
+    speckle_step: int | None = scale.SPECKLE_STEP
+    holds_products = True
 
-    def __init__(self, model: lapped_model.LappedModel, device: str, precision: str) -> None:
-        self.model, self.coder, self.identity = model, model.coder, model.identity
-        self._device = open_device(device)
-        self._bfloat16 = uses_bfloat16(precision, self._device)
-        self.workers = torch.get_num_threads()
-        self._one_at_a_time = threading.Lock()  # for the network takes all threads
-        self._restorer = model.restorer.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(self, model: lapped_model.LappedModel, device: str = "cpu", precision: str = "auto") -> None:
+        self.model, self.identity = model, model.identity
+        self.workers = threads.count()
+        self.network = restorer.Running(model.restorer, device, precision)
 
     def check_step(self, step: int) -> None:
         """Raise InputError for a step index out of range."""
-        if not 1 <= step <= MAX_STEP:
-            raise errors.InputError(f"step: got index {step}; pass 1 to {MAX_STEP}, or a quality of 1 to 100")
+        scale.check(step)
 
     def band(self, info: engine.BandInfo) -> header.Band:
         """Return the median that is taken away before coding."""
-        offset = round(info.median_db(), 2)
-        return header.Band.offset(offset)
+        return header.Band.of_offset(round(info.median_db(), 2))
 
-    def outside(self, db: FloatArray, band: header.Band) -> int:
-        """Count pixels that are out of this world."""
-        if not db.size or (db.min() >= band.vmin - MOST_DB and db.max() <= band.vmin + MOST_DB):
-            return 0
-        return int(np.count_nonzero(np.abs(db - np.float32(band.vmin)) > MOST_DB))
+    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1) -> LappedTileCoder:
+        """Return what codes tiles of a group of bands."""
+        offsets = tuple(np.float32(band.offset_db) for band in bands)
+        return LappedTileCoder(self.model, self.network, offsets, step, effort)
 
-    def fill(self, db: FloatArray, valid: npt.NDArray[np.bool_], band: header.Band) -> FloatArray:
+
+class LappedTileCoder:
+    """Codes and decodes tiles: see :class:`sarcodec.codec.engine.TileCoder`; bands one by one."""
+
+    def __init__(
+        self,
+        model: lapped_model.LappedModel,
+        network: restorer.Running,
+        offsets: tuple[np.float32, ...],
+        step: int,
+        effort: int,
+    ) -> None:
+        self.model, self.network, self.offsets, self.step, self.effort = model, network, offsets, step, effort
+        self.networked = step < model.restored_below
+
+    def fill(self, db: Sequence[FloatArray], valid: Sequence[npt.NDArray[np.bool_]]) -> list[FloatArray]:
         """Give invalid pixels the mean of their block, so that tiles which overlap agree on them."""
-        offset = np.float32(band.vmin)
-        return db if valid.all() else transform.fill(db - offset, valid) + offset
+        return [
+            image if known.all() else transform.fill(image - offset, known) + offset
+            for image, known, offset in zip(db, valid, self.offsets, strict=True)
+        ]
 
-    def encode(self, db: FloatArray, core: Core, band: header.Band, step: int, effort: int = 1) -> engine.Encoded:
-        """Encode the core of a window: see :class:`Engine`."""
-        centred = db - np.float32(band.vmin)
+    def outside(self, db: Sequence[FloatArray]) -> list[int]:
+        """Count pixels that are clipped at :data:`MOST_DB`."""
+        return [_outside(image, offset) for image, offset in zip(db, self.offsets, strict=True)]
+
+    def encode(self, db: Sequence[FloatArray], core: engine.Core) -> list[engine.Encoded]:
+        """Encode the core of windows, each by itself."""
+        return [self._encode(image, offset, core) for image, offset in zip(db, self.offsets, strict=True)]
+
+    def _encode(self, db: FloatArray, offset: np.float32, core: engine.Core) -> engine.Encoded:
+        coder, block = self.model.coder, transform.BLOCK
+        centred = db - offset
         np.clip(centred, -MOST_DB, MOST_DB, out=centred)
         coefficients = transform.analyse(transform.extend(centred))
-        inner = np.ascontiguousarray(engine.cut(coefficients, core, transform.BLOCK))
-        symbols = self.coder.quantise(inner, step, self.model.rate_weight, effort)
-        choice = self.coder.choose(symbols, step)
+        inner = np.ascontiguousarray(engine.cut(coefficients, core, block))
+        symbols = coder.quantise(inner, self.step, self.model.rate_weight, self.effort)
+        choice = coder.choose(symbols, self.step)
 
         def preview() -> FloatArray:
-            multiples = self.coder.multiples(symbols, step, choice)
-            engine.cut(coefficients, core, transform.BLOCK)[...] = multiples * np.float32(scale.step_db(step))
-            latent = coefficients.reshape(self.channels, *coefficients.shape[2:])
-            return self.decode_window(latent, band, step)[core]
+            multiples = coder.multiples(symbols, self.step, choice)
+            engine.cut(coefficients, core, block)[...] = multiples * np.float32(scale.step_db(self.step))
+            return self._restore(coefficients, offset)[core]
 
-        return engine.Encoded(self.coder.encode(symbols, step, choice), preview)
+        return engine.Encoded(coder.encode(symbols, self.step, choice), preview)
 
-    def loses_speckle(self, step: int) -> bool:
-        """Yes from :data:`SPECKLE_STEP_DB`, an error of some 1.2 dB."""
-        return scale.step_db(step) >= SPECKLE_STEP_DB
-
-    def has_network(self, step: int) -> bool:
-        """Yes where the restorer is used."""
-        return step < self.model.restored_below
-
-    def decode_tile(self, data: bytes, size: tuple[int, int], step: int) -> FloatArray:
+    def decode(self, data: Sequence[bytes], size: tuple[int, int]) -> list[FloatArray]:
         """Decode a tile's coefficients in dB, (BLOCK², h, w)."""
-        _, multiples = self.coder.decode(data, size, step)
-        multiples *= np.float32(scale.step_db(step))
-        return multiples.reshape(self.channels, *size)
+        return [self._decode(part, size) for part in data]
 
-    def decode_window(self, latent: FloatArray, band: header.Band, step: int) -> FloatArray:
+    def _decode(self, data: bytes, size: tuple[int, int]) -> FloatArray:
+        _, multiples = self.model.coder.decode(data, size, self.step)
+        multiples *= np.float32(scale.step_db(self.step))
+        return multiples.reshape(-1, *size)
+
+    def restore(self, latents: Sequence[FloatArray]) -> list[FloatArray]:
         """Turn coefficients into dB."""
-        shape = transform.BLOCK, transform.BLOCK, *latent.shape[1:]
-        centred = transform.synthesise(latent.reshape(shape))
-        if not self.has_network(step):
-            return centred + np.float32(band.vmin)
-        autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
-        with self._one_at_a_time, torch.inference_mode(), autocast:
-            batch = torch.from_numpy(centred)[None, None].to(self._device)
-            restored = self._restorer(batch, torch.tensor([scale.step_db(step)], device=self._device))
-            db: FloatArray = restored[0, 0].float().cpu().numpy()
-        return db + np.float32(band.vmin)
+        return [self._restore(latent, offset) for latent, offset in zip(latents, self.offsets, strict=False)]
+
+    def _restore(self, latent: FloatArray, offset: np.float32) -> FloatArray:
+        blocks = latent.reshape(transform.BLOCK, transform.BLOCK, *latent.shape[-2:])
+        centred = transform.synthesise(blocks)
+        if self.networked:
+            centred = self.network(centred, scale.step_db(self.step))
+        return centred + offset
+
+
+def _outside(db: FloatArray, offset: np.float32) -> int:
+    if not db.size or (db.min() >= offset - MOST_DB and db.max() <= offset + MOST_DB):
+        return 0
+    return int(np.count_nonzero(np.abs(db - offset) > MOST_DB))

@@ -72,7 +72,9 @@ def save(path: str | os.PathLike[str], model: LappedModel, *, overwrite: bool = 
     tensors = {CODER + name: torch.from_numpy(array.copy()) for name, array in model.coder.to_arrays().items()}
     for name, value in model.restorer.state_dict().items():
         tensors[RESTORER + name] = value.detach().float().cpu().contiguous()
-    sealed = json.dumps(integrity.seal(tensors, record), sort_keys=True)
+    sealed = json.dumps(
+        integrity.seal({name: value.numpy() for name, value in tensors.items()}, record), sort_keys=True
+    )
     data = safetensors.torch.save(tensors, {"sarcodec": sealed})
     atomic.write_bytes(path, data, overwrite=overwrite)
     return modelfile.identify(data)
@@ -93,8 +95,9 @@ def load(path: str | os.PathLike[str], *, made: str = "") -> LappedModel:
                 f"{FORMAT!r} version {VERSION} here, a newer one needs a newer sarcodec"
             )
         tensors, identity = safetensors.torch.load(data), modelfile.identify(data)
-        integrity.check(tensors, record, integrity.Told(str(source), identity, made), RECORD)
-        coder = {n.removeprefix(CODER): t.numpy() for n, t in tensors.items() if n.startswith(CODER)}
+        arrays = {name: value.numpy() for name, value in tensors.items()}
+        integrity.check(arrays, record, integrity.Told(str(source), identity, made), RECORD)
+        coder = {n.removeprefix(CODER): a for n, a in arrays.items() if n.startswith(CODER)}
         network = restorer.Restorer(restorer.RestorerConfig.from_dict(record["restorer"]))
         weights = {n.removeprefix(RESTORER): t.float() for n, t in tensors.items() if n.startswith(RESTORER)}
         network.load_state_dict(weights)

@@ -1,20 +1,15 @@
-"""How large is the next coefficient? An integer network answers from its neighbours; the answer picks a table.
+"""What is known of a coefficient before it is decoded, and the level that the integer network makes of it.
 
 Coefficients of a tile are coded diagonal by diagonal, from low to high frequency, all blocks at once. What is known
 of a coefficient then are the magnitudes of its neighbours of lower frequency: in its own block, in the four blocks
 around it, and on average over the tile, which follows the scene's own spectrum; besides, its place on the diagonal
 and the spread it had in training, in steps. A small network turns these into the logarithm of the coefficient's
-expected magnitude.
-
-Every number is an integer and every sum of the network stays below 2^24, so float32 arithmetic is exact in any order
-and the answer the same on every machine (the idea of Ballé, Johnston, Minnen, "Integer networks for data compression
-with latent-variable models", ICLR 2019).
+expected magnitude: :mod:`sarcodec.entropy.network`.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,17 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors
-from sarcodec.lapped import scale
+from sarcodec.entropy.network import LEVELS, OCTAVE, IntegerNetwork, fractions, level_of, propagate, small_levels
+from sarcodec.lapped.scale import STEPS_PER_OCTAVE
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.runtime.compiled import Array, compiled
 
 DIAGONALS = 2 * BLOCK - 1
-OCTAVE = 8
-"""Levels of a logarithm per factor of two."""
-LEVELS = 256
-"""Inputs and activations of the network are integers from 0 to LEVELS − 1."""
-SCALE = 64
-"""Weights of the network are integers in units of 1/SCALE, of magnitude at most 127."""
 FEATURES = 8
 _FIRST = ((1, 0), (0, 1))
 _SECOND = ((1, 1), (2, 0), (0, 2))
@@ -41,8 +31,7 @@ _THIRD = ((2, -1), (2, 1), (1, 2), (3, 0), (0, 3))
 _PAD = 3
 CAP = 1 << 14
 """Larger magnitudes count as this."""
-_SMALL_COUNTS, _SMALL_TOTALS = 21, 1024
-_CHUNK = 256
+
 Integers = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -103,7 +92,7 @@ class Neighbourhood:
         priors[place.rows, place.columns] = prior
         height, width = self.magnitude.shape[2:]
         inputs = np.empty((FEATURES, place.rows.size, height * width), np.float32)
-        _inputs(number, self.magnitude, _counts(), priors, _small_levels(), _fractions(), inputs)
+        _inputs(number, self.magnitude, _counts(), priors, small_levels(), fractions(), inputs)
         return inputs.reshape(FEATURES, -1, height, width)
 
 
@@ -144,27 +133,15 @@ def _inputs(
         near[0], near[height + 1] = near[1], near[height]
         for kind in range(3):
             for b in range(blocks):
-                inputs[kind, j, b] = _level(sums[kind, b], counts[kind, row, column], small, fractions)
+                inputs[kind, j, b] = level_of(sums[kind, b], counts[kind, row, column], small, fractions)
         for y in range(height):
             for x in range(width):
                 around = near[y, x + 1] + near[y + 2, x + 1] + near[y + 1, x] + near[y + 1, x + 2]
-                inputs[3, j, y * width + x] = _level(around, 4 * near_count, small, fractions)
-        inputs[4, j] = _level(total, near_count * blocks, small, fractions)
+                inputs[3, j, y * width + x] = level_of(around, 4 * near_count, small, fractions)
+        inputs[4, j] = level_of(total, near_count * blocks, small, fractions)
         inputs[5, j] = priors[row, column]
         inputs[6, j] = 2 * row
         inputs[7, j] = 2 * column
-
-
-@compiled
-def _level(total: int, count: int, small: Array, fractions: Array) -> Any:
-    """Return the level of 64·total // count."""
-    if total < small.shape[1] and count < small.shape[0]:
-        return small[count, total]
-    number = 64 * total // count + 3
-    exponent = 0
-    while number >> (exponent + 1):
-        exponent += 1
-    return np.uint8(min(OCTAVE * exponent + fractions[(number << 8 >> exponent) & 255], LEVELS - 1))
 
 
 @functools.cache
@@ -178,72 +155,28 @@ def _counts() -> Integers:
     return np.array(counts, np.int32)
 
 
-@functools.cache
-def _small_levels() -> Bytes:
-    """Levels of 64·total // count for small counts and totals, [count, total]; row 0 is not used."""
-    counts = np.maximum(np.arange(_SMALL_COUNTS), 1)[:, None]
-    return levels((64 * np.arange(_SMALL_TOTALS) // counts).astype(np.float32))
-
-
-def levels(mean64: FloatArray) -> Bytes:
-    """Return the level 8·log2(n + 3), rounded, of whole numbers n from 0 to 2^24 − 4, at most 255.
-
-    Found exactly from the exponent and the eight leading bits after the first, as float32 holds them.
-    """
-    bits = (mean64 + np.float32(3)).view(np.int32) >> 15
-    level: Bytes = _level_of_bits()[bits - (128 << 8)]
-    return level
-
-
-@functools.cache
-def _level_of_bits() -> Bytes:
-    """Levels of 2^e·(1 + i/256) for e from 1 to 23 and i from 0 to 255, joined."""
-    exponents = np.arange(1, 24)[:, None] * OCTAVE
-    table: npt.NDArray[np.uint8] = np.minimum(exponents + _fractions(), LEVELS - 1).astype(np.uint8).ravel()
-    return table
-
-
-@functools.cache
-def _fractions() -> Integers:
-    """Return round(8·log2(1 + i/256)) for i in 0 … 255."""
-    values = np.arange(256)
-    # 8·log2(x) ≥ j − ½  ⇔  x^16 ≥ 2^(2j−1), in whole numbers of any size
-    reached = [[(256 + int(v)) ** 16 >= 2 ** (2 * j + 127) for j in range(1, OCTAVE + 1)] for v in values]
-    rounded: Integers = np.sum(reached, axis=1).astype(np.int32)
-    return rounded
-
-
 @dataclass(frozen=True, eq=False)
 class ScaleNetwork:
-    """The integer network: two hidden layers of rectified units.
+    """The integer network of the coefficients' levels, and what it must know besides.
 
     Parameters
     ----------
-    weights : tuple of ndarray of int32
-        Matrices (outputs, inputs) in units of 1/SCALE.
-    biases : tuple of ndarray of int32
-        In units of 1/SCALE too.
+    network : IntegerNetwork
+        Of :data:`FEATURES` inputs.
     spread : ndarray of int32
         (BLOCK, BLOCK): 2048·log2 of 64 times half the standard deviation, in dB, that each coefficient has in
         training.
     """
 
-    weights: tuple[Integers, ...]
-    biases: tuple[Integers, ...]
+    network: IntegerNetwork
     spread: Integers
 
     def __post_init__(self) -> None:
-        width = FEATURES
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            fits = weight.ndim == 2 and weight.shape[1] == width and bias.shape == weight.shape[:1]
-            size, most = np.abs(weight.astype(np.int64)), np.abs(bias.astype(np.int64))
-            if not fits or size.max() > 127 or most.max() > 1 << 20:
-                raise errors.FormatError("scale network: layers do not fit together or a weight is out of range")
-            if (size.sum(axis=1) * (LEVELS - 1) + most).max() >= 1 << 24:
-                raise errors.FormatError("scale network: a sum may reach 2^24 and would not be exact")
-            width = len(weight)
-        if width != 1 or self.spread.shape != (BLOCK, BLOCK):
-            raise errors.FormatError("scale network: there must be one output and a spread for every coefficient")
+        if self.network.features != FEATURES or self.spread.shape != (BLOCK, BLOCK):
+            raise errors.FormatError(
+                f"scale network: {self.network.features} inputs and a spread of shape {self.spread.shape}; there "
+                f"must be {FEATURES}, and a spread for every coefficient"
+            )
 
     def prior(self, number: int, step_index: int) -> Integers:
         """Return the levels of the spread of a diagonal's coefficients in units of two steps, (n,) int32."""
@@ -253,28 +186,9 @@ class ScaleNetwork:
     def priors(self, step_index: int) -> Integers:
         """Return the levels of the spread of all coefficients in units of two steps, (BLOCK, BLOCK) int32."""
         # 2048·log2(64·sd/2/Δ): the step is 2^(index/256)/64
-        in_steps = self.spread - (step_index - 6 * scale.STEPS_PER_OCTAVE) * OCTAVE
+        in_steps = self.spread - (step_index - 6 * STEPS_PER_OCTAVE) * OCTAVE
         level: Integers = np.clip(in_steps >> 8, 0, LEVELS - 1).astype(np.int32)
         return level
-
-    def level(self, inputs: FloatArray) -> Bytes:
-        """Return the level (n, h, w) of the expected magnitude for inputs (FEATURES, n, h, w)."""
-        found = np.empty(inputs.shape[1:], np.uint8)
-        _propagate(
-            np.ascontiguousarray(inputs, np.float32).reshape(FEATURES, -1),
-            self._weights,
-            self._biases,
-            found.reshape(-1),
-        )
-        return found
-
-    @functools.cached_property
-    def _weights(self) -> tuple[FloatArray, ...]:
-        return tuple(np.ascontiguousarray(weight, np.float32) for weight in self.weights)
-
-    @functools.cached_property
-    def _biases(self) -> tuple[FloatArray, ...]:
-        return tuple(np.ascontiguousarray(bias, np.float32) for bias in self.biases)
 
     def levels_of(self, symbols: Integers, step_index: int, diagonals: int = DIAGONALS) -> Bytes:
         """Return the level of every coefficient of a tile of known symbols (BLOCK, BLOCK, h, w); 0 beyond."""
@@ -293,42 +207,22 @@ class ScaleNetwork:
             (diagonals.start, diagonals.stop),
             known.magnitude,
             (_counts(), priors),
-            (_small_levels(), _fractions()),
-            (self._weights, self._biases),
+            (small_levels(), fractions()),
+            self.network.layers,
             found,
         )
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return named arrays for a checkpoint."""
-        layers = {f"weight.{i}": w for i, w in enumerate(self.weights)}
-        return layers | {f"bias.{i}": b for i, b in enumerate(self.biases)} | {"spread": self.spread}
+        """Return named arrays for a model's file."""
+        return self.network.to_arrays() | {"spread": self.spread}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> ScaleNetwork:
         """Inverse of :meth:`to_arrays`; FormatError for anything else."""
         try:
-            count = sum(name.startswith("weight.") for name in arrays)
-            weights = tuple(arrays[f"weight.{i}"].astype(np.int32) for i in range(count))
-            biases = tuple(arrays[f"bias.{i}"].astype(np.int32) for i in range(count))
-            return cls(weights, biases, arrays["spread"].astype(np.int32))
-        except (KeyError, ValueError, IndexError) as cause:
-            raise errors.FormatError(f"scale network: not valid ({errors.plain(cause)})") from cause
-
-
-@compiled
-def _propagate(inputs: Array, weights: tuple[Array, ...], biases: tuple[Array, ...], found: Array) -> None:
-    """Run the network on inputs (FEATURES, n); fills ``found`` (n,). Sums are whole and below 2^24: exact."""
-    for start in range(0, inputs.shape[1], _CHUNK):
-        values = np.ascontiguousarray(inputs[:, start : start + _CHUNK])
-        for layer in range(len(weights)):
-            sums = np.dot(weights[layer], values)
-            for o in range(sums.shape[0]):
-                for b in range(sums.shape[1]):
-                    scaled = math.floor((sums[o, b] + biases[layer][o]) * np.float32(1 / SCALE))
-                    sums[o, b] = min(max(np.float32(scaled), np.float32(0)), np.float32(LEVELS - 1))
-            values = sums
-        for b in range(values.shape[1]):
-            found[start + b] = np.uint8(values[0, b])
+            return cls(IntegerNetwork.from_arrays(arrays), arrays["spread"].astype(np.int32))
+        except (KeyError, ValueError) as cause:
+            raise errors.FormatError(f"scale network: not valid ({cause})") from cause
 
 
 @compiled
@@ -350,7 +244,7 @@ def _fill_levels(
         size = end - top
         inputs = np.empty((FEATURES, size, blocks), np.float32)
         _inputs(number, magnitude, counts, priors, small, fractions, inputs)
-        _propagate(inputs.reshape(FEATURES, size * blocks), weights, biases, level)
+        propagate(inputs.reshape(FEATURES, size * blocks), weights, biases, level)
         for j in range(size):
             for b in range(blocks):
                 flat[top + j, number - top - j, b] = level[j * blocks + b]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from sarcodec import errors
+from sarcodec.runtime import devices
 
 SCALE_DB = 8.0
 REACH = 32
@@ -90,3 +94,30 @@ class Restorer(nn.Module):
             values = values + second(nn.functional.relu(first(values)))
         change = nn.functional.pixel_shuffle(self.layers[-1](values).float(), self.config.cell)
         return centred_db + change * step_db[:, None, None, None]
+
+
+class Running:
+    """A restorer at work on arrays, one at a time, for it takes all threads.
+
+    Parameters
+    ----------
+    network : Restorer
+        In float32; it moves to the device.
+    device, precision : str
+        See :mod:`sarcodec.runtime.devices`.
+    """
+
+    def __init__(self, network: Restorer, device: str, precision: str) -> None:
+        self._device = devices.open_device(device)
+        self._bfloat16 = devices.uses_bfloat16(precision, self._device)
+        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._one_at_a_time = threading.Lock()
+
+    def __call__(self, centred_db: npt.NDArray[np.float32], step_db: float) -> npt.NDArray[np.float32]:
+        """Restore an image (H, W) in dB about the band's offset, coded with a step in dB."""
+        autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
+        with self._one_at_a_time, torch.inference_mode(), autocast:
+            batch = torch.from_numpy(centred_db)[None, None].to(self._device)
+            restored = self._network(batch, torch.tensor([step_db], device=self._device))
+            found: npt.NDArray[np.float32] = restored[0, 0].float().cpu().numpy()
+        return found

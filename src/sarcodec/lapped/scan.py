@@ -16,7 +16,10 @@ from sarcodec.lapped.neighbourhood import CAP, rows_of
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.runtime.compiled import Array, compiled
 
-TABLES = 72
+LOWEST, HIGHEST = 12, 83
+"""Levels that have tables; lower ones use the lowest, higher ones code bits as they are."""
+
+TABLES = HIGHEST - LOWEST + 1
 """Of either quantiser."""
 
 HALVES = 2 * TABLES

@@ -8,10 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from sarcodec import errors
 from sarcodec.metrics import images as metric_images
-from sarcodec.metrics import structure
 
 Image = NDArray[np.float64]
-PEAK_DB: Final = structure.PEAK_DB
+PEAK_DB: Final = 30.0
 
 
 def rmse_db(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike) -> float:
@@ -22,7 +21,7 @@ def rmse_db(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike) ->
 
 def psnr(original_db: ArrayLike, restored_db: ArrayLike, valid: ArrayLike) -> float:
     """PSNR in dB, 20·log10(30 / RMSE); infinite for identical images, NaN without a valid pixel."""
-    return _psnr(PEAK_DB, rmse_db(original_db, restored_db, valid))
+    return psnr_of(rmse_db(original_db, restored_db, valid))
 
 
 def psnr_normalised(
@@ -38,6 +37,16 @@ def psnr_normalised(
     original, restored, mask = metric_images.checked(original_db, restored_db, valid)
     error = np.clip(restored, vmin_db, vmax_db) - np.clip(original, vmin_db, vmax_db)
     return _psnr(1.0, rms(error[mask] / (vmax_db - vmin_db)))
+
+
+def psnr_of(rmse_db: float) -> float:
+    """PSNR in dB, peak 30 dB, of a root mean square error in dB; infinite for 0."""
+    return _psnr(PEAK_DB, rmse_db)
+
+
+def rmse_of(psnr_db: float) -> float:
+    """Inverse of :func:`psnr_of`."""
+    return float(PEAK_DB * 10.0 ** (-psnr_db / 20.0))
 
 
 def rms(error: Image) -> float:

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from sarcodec.metrics import error
+
 Image = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-PEAK_DB: Final = 30.0
 WINDOW: Final = 11
-_C1, _C2 = (0.01 * PEAK_DB) ** 2, (0.03 * PEAK_DB) ** 2
+_C1, _C2 = (0.01 * error.PEAK_DB) ** 2, (0.03 * error.PEAK_DB) ** 2
 _TAPS = np.exp(-0.5 * ((np.arange(WINDOW) - WINDOW // 2) / 1.5) ** 2)
 _TAPS /= _TAPS.sum()
 

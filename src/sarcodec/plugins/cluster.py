@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from sarcodec import _version, errors, tiling
-from sarcodec.autoencoder import checkpoint
-from sarcodec.codec import codec
+from sarcodec.codec import codec, encoding
+from sarcodec.codec import engine as engines
 from sarcodec.codec import layout as codec_layout
-from sarcodec.lapped import model as lapped_model
 from sarcodec.nearlossless import engine as nearlossless_engine
 from sarcodec.raster import geotiff, safe
 from sarcodec.scene import batch, decision, model_store, sources
@@ -92,7 +91,9 @@ def compress_file(
     request = request or batch.Request()
     model = model_store.load_model(request.model)
     task = _Task(_absolute(source), _everywhere(request), model.identity)
-    spread = _SpreadCodec(model, client, task)
+    spread = _SpreadCodec(
+        model_store.open_engine(model, device=request.device, precision=request.precision), client, task
+    )
     job = sources.Job(os.fspath(source), Path(target), 0)
     return batch.compress(job, spread, request, overwrite=overwrite, advance=advance)
 
@@ -122,7 +123,7 @@ def compress_files(
     threads = _threads(client)
     model = request.open_codec()
     if request.goal is None:
-        model.complete(request.options)
+        encoding.settle(model.engine, request.options)
     for folder in {job.target.parent for job in jobs}:
         folder.mkdir(exist_ok=True)
     stop = distributed.Event(f"sarcodec-{secrets.token_hex(8)}", client=client)
@@ -201,37 +202,30 @@ class _Task:
 class _SpreadCodec(codec.Codec):
     """A codec whose tiles are coded by the workers of a cluster, a row of the grid a task."""
 
-    def __init__(
-        self,
-        model: checkpoint.Checkpoint | lapped_model.LappedModel | nearlossless_engine.BoundedEngine,
-        client: distributed.Client,
-        task: _Task,
-    ) -> None:
-        super().__init__(model, device=task.request.device, precision=task.request.precision)
+    def __init__(self, engine: engines.Engine, client: distributed.Client, task: _Task) -> None:
+        super().__init__(engine)
         self._client, self._task = client, task
 
-    def bounded(self, max_error_db: float) -> codec.Codec:
-        """Return a codec that guarantees an error, on the same workers."""
-        task = replace(self._task, max_error_db=max_error_db)
-        return _SpreadCodec(nearlossless_engine.BoundedEngine(max_error_db), self._client, task)
+    def with_engine(self, engine: engines.Engine) -> codec.Codec:
+        """Return a codec of an engine that guarantees an error, on the same workers."""
+        return _SpreadCodec(engine, self._client, replace(self._task, max_error_db=engine.max_error_db))
 
     def coded_tiles(
         self,
         source: codec_layout.Source,
         layout: codec_layout.Layout,
-        plan: codec.Plan,
+        plan: encoding.Plan,
         part: tuple[int, int] | None = None,
-    ) -> Generator[codec.CodedTile]:
+    ) -> Generator[encoding.CodedTile]:
         """Code the tiles of all bands in the order of the file: see :meth:`codec.Codec.coded_tiles`."""
-        del source
         if part is not None:
             raise errors.InputError(f"part: got {part}; the workers code whole files")
         seen = replace(layout, record={}, product=None, files=tuple)  # all that tiles ask for
-        rows = tiling.TileGrid(layout.height, layout.width, plan.options.tile).rows
+        rows = tiling.TileGrid(layout.height, layout.width, plan.tile).rows
         most = AHEAD * _threads(self._client)
         pending: deque[distributed.Future[Any]] = deque()
         try:
-            for place in itertools.product(range(layout.count), range(rows)):
+            for place in itertools.product(range(len(engines.groups(layout.count))), range(rows)):
                 pending.append(self._client.submit(_code_row, self._task, seen, plan, place, pure=False))
                 if len(pending) >= most:
                     yield from _result(pending.popleft())
@@ -264,8 +258,8 @@ def _told(work: Callable[Parameters, Result]) -> Callable[Parameters, Result | _
 
 @_told
 def _code_row(
-    task: _Task, layout: codec_layout.Layout, plan: codec.Plan, place: tuple[int, int]
-) -> list[codec.CodedTile]:
+    task: _Task, layout: codec_layout.Layout, plan: encoding.Plan, place: tuple[int, int]
+) -> list[encoding.CodedTile]:
     """Code a row of the grid of a band; runs on a worker."""
     model = task.open_codec()
     with task.open_source() as raster:

@@ -18,7 +18,7 @@ except ImportError as cause:
 
 if TYPE_CHECKING:
     from sarcodec import radiometry
-    from sarcodec.codec import codec
+    from sarcodec.codec import codec, encoding
     from sarcodec.scene import asking, decision
 
 
@@ -36,7 +36,7 @@ class SarcAccessor:
         model: str | os.PathLike[str] | codec.Codec | None = None,
         *,
         quantity: radiometry.Quantity | str | None = None,
-        options: codec.Options | None = None,
+        options: encoding.Options | None = None,
         overwrite: bool = False,
         advance: codec.Advance | None = None,
         **asked: Unpack[asking.Asked],

@@ -280,4 +280,4 @@ def sampled_figures(shape: tuple[int, int]) -> frozenset[str]:
 
 def psnr(rmse_db: float) -> float:
     """Return the PSNR in dB of a root mean square error in dB, as :func:`summary.psnr_db` defines it."""
-    return math.inf if rmse_db == 0 else 20.0 * math.log10(error.PEAK_DB / rmse_db)
+    return error.psnr_of(rmse_db)

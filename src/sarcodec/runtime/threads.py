@@ -1,7 +1,9 @@
-"""Keeping linear algebra to one thread while tiles are coded in threads of their own."""
+"""How many threads to take, and keeping linear algebra to one while tiles are coded in threads of their own."""
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +11,16 @@ from contextlib import contextmanager
 import threadpoolctl
 
 _lock, _users, _limits = threading.Lock(), 0, None
+
+
+def count() -> int:
+    """Return the threads to work with: what PyTorch takes where loaded, else ``OMP_NUM_THREADS`` or the cores."""
+    if (torch := sys.modules.get("torch")) is not None and hasattr(torch, "get_num_threads"):
+        return int(torch.get_num_threads())
+    said = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if said.isdigit() and int(said) > 0:
+        return int(said)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

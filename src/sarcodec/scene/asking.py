@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TypedDict
 
 from sarcodec import errors
-from sarcodec.codec import codec
+from sarcodec.codec import encoding
+from sarcodec.lapped import scale
 from sarcodec.scene import rate_control
 
 GOALS = ("quality", "bpp", "ratio", "psnr", "rmse", "max_error", "step")
@@ -36,13 +37,15 @@ class Asked(TypedDict, total=False):
     goal: rate_control.Goal | None
 
 
-def resolve(asked: Asked, options: codec.Options | None = None) -> tuple[codec.Options, rate_control.Goal | None]:
+def resolve(
+    asked: Asked, options: encoding.Options | None = None
+) -> tuple[encoding.Options, rate_control.Goal | None]:
     """Complete options and goal by what is asked for; InputError for two wishes, or keywords that there are not."""
     if unknown := set(asked) - set(Asked.__annotations__):
         raise errors.InputError(
             f"compress: got {', '.join(sorted(unknown))}; allowed are {', '.join(sorted(Asked.__annotations__))}"
         )
-    options, goal = options or codec.Options(), asked.get("goal")
+    options, goal = options or encoding.Options(), asked.get("goal")
     found_step, found_goal = step_or_goal({name: asked.get(name) for name in GOALS})  # type: ignore[misc]
     if found_goal is not None and goal is not None:
         raise errors.InputError("goal: got one, and a keyword that sets another; pass one of them")
@@ -63,7 +66,7 @@ def step_or_goal(asked: Mapping[str, float | None]) -> tuple[int | None, rate_co
         raise errors.InputError(f"options: got {options}; pass one of them")
     for name, value in wishes.items():
         if name == "quality":
-            return rate_control.step_of_quality(value), None
+            return scale.step_of_quality(value), None
         if name == "step":
             return int(value), None
         return None, getattr(rate_control.Goal, name)(value)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sarcodec import errors, radiometry
-from sarcodec.codec import codec
+from sarcodec.codec import codec, encoding
 from sarcodec.container import archive
 from sarcodec.scene import decision, files, model_store, rate_control
 from sarcodec.scene.output import Output
@@ -29,7 +29,7 @@ class Request:
     precision: str = "auto"
     polarisation: str | None = None
     quantity: radiometry.Quantity | None = None
-    options: codec.Options = field(default_factory=codec.Options)
+    options: encoding.Options = field(default_factory=encoding.Options)
     goal: rate_control.Goal | None = None
     nodata: float | None = None
 
@@ -117,7 +117,7 @@ def compress_files(
     """
     model = request.open_codec()
     if request.goal is None:
-        model.complete(request.options)
+        encoding.settle(model.engine, request.options)
 
     def make(job: Job, tell: codec.Advance) -> decision.Size:
         return compress(job, model, request, overwrite=overwrite, advance=tell)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors, radiometry
-from sarcodec.codec import codec
+from sarcodec.codec import codec, encoding
 from sarcodec.codec import layout as codec_layout
 from sarcodec.container import archive
 from sarcodec.files import atomic
@@ -33,7 +33,7 @@ def compress_file(
     model: str | os.PathLike[str] | codec.Codec | None = None,
     *,
     quantity: radiometry.Quantity | str | None = None,
-    options: codec.Options | None = None,
+    options: encoding.Options | None = None,
     overwrite: bool = False,
     advance: codec.Advance | None = None,
     **asked: Unpack[asking.Asked],

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
 from sarcodec import errors
 from sarcodec.autoencoder import checkpoint
-from sarcodec.codec import codec
+from sarcodec.autoencoder import engine as autoencoder_engine
+from sarcodec.codec import codec, engine
 from sarcodec.container import archive
 from sarcodec.files import integrity
+from sarcodec.lapped import engine as lapped_engine
 from sarcodec.lapped import model as lapped_model
 from sarcodec.nearlossless import engine as nearlossless_engine
 
@@ -18,6 +21,12 @@ DEFAULT_MODEL = "lapped64"
 MODEL_SUFFIX = ".ckpt"
 IDENTITIES = integrity.SHIPPED
 """Of the models that are shipped: a file beside them that is damaged, or another, is not used under their names."""
+
+ENGINES: Mapping[type, Callable[..., engine.Engine]] = {
+    checkpoint.Checkpoint: autoencoder_engine.AutoencoderEngine,
+    lapped_model.LappedModel: lapped_engine.LappedEngine,
+}
+"""Engines by what their models are; a guaranteed error needs no model: :func:`bounded_engine`."""
 
 
 def shipped_models() -> dict[str, Path]:
@@ -55,7 +64,15 @@ def open_codec(
     model: str | os.PathLike[str] | None = None, *, device: str = "cpu", precision: str = "auto"
 ) -> codec.Codec:
     """Return a codec for a model named as in :func:`load_model`."""
-    return codec.Codec(load_model(model), device=device, precision=precision)
+    return codec.Codec(open_engine(load_model(model), device=device, precision=precision))
+
+
+def open_engine(
+    model: checkpoint.Checkpoint | lapped_model.LappedModel, *, device: str = "cpu", precision: str = "auto"
+) -> engine.Engine:
+    """Return the engine of a model: the one place that knows which there are, with :func:`bounded_engine`."""
+    made: engine.Engine = ENGINES[type(model)](model, device, precision)
+    return made
 
 
 def codec_for(
@@ -90,7 +107,7 @@ def codec_for(
             f"({errors.plain(reader.header.architecture)}), which is not installed here; "
             "pass its checkpoint (--model) or install the version of sarcodec that ships it"
         )
-    found = codec.Codec(chosen, device=device, precision=precision)
+    found = codec.Codec(open_engine(chosen, device=device, precision=precision))
     found.check(reader)
     return found
 

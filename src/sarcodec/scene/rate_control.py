@@ -1,7 +1,7 @@
 """Meeting a goal: a number of bytes, an error of the whole image, or an error that no pixel exceeds.
 
-Size and error of the lapped codec rise steadily with its step, so the step that meets a goal is found by regula falsi
-on its index, on what a whole file turns out to be: every trial compresses the source, and, for a goal in dB,
+Where an engine's steps are a range, size and error change steadily along it, so the step that meets a goal is found
+by regula falsi on what a whole file turns out to be: every trial compresses the source, and, for a goal in dB,
 restores the file as its reader will, in the source's dtype.
 """
 
@@ -18,18 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors, radiometry, tiling
-from sarcodec.codec import codec, validity
+from sarcodec.codec import codec, encoding, validity
 from sarcodec.codec import layout as codec_layout
 from sarcodec.container import archive
-from sarcodec.lapped import engine as lapped_engine
+from sarcodec.metrics import error
+from sarcodec.nearlossless import engine as nearlossless_engine
 from sarcodec.text import numerals
 
-QUALITIES = 1, 100
 RATE_TOLERANCE = 0.02
 PSNR_TOLERANCE_DB = 0.05
-PEAK_DB = 30.0
-"""Peak of PSNR, as in :mod:`sarcodec.metrics.summary`."""
-
 TRIALS, INTERPOLATED = 18, 6
 """Trials in all, and those found by interpolation, which may stall; bisection of the rest finds any step."""
 
@@ -75,9 +72,9 @@ class Goal:
     @classmethod
     def rmse(cls, value: float) -> Goal:
         """Root mean square error in dB over all valid pixels, met within 0.6 % (0.05 dB of PSNR)."""
-        if not 0 < value < PEAK_DB:
-            raise errors.InputError(f"rmse: got {value}; pass a number above 0 and below {PEAK_DB:g} dB")
-        return cls.psnr(20 * math.log10(PEAK_DB / value))
+        if not 0 < value < error.PEAK_DB:
+            raise errors.InputError(f"rmse: got {value}; pass a number above 0 and below {error.PEAK_DB:g} dB")
+        return cls.psnr(error.psnr_of(value))
 
     @classmethod
     def max_error(cls, value: float) -> Goal:
@@ -85,20 +82,12 @@ class Goal:
         return cls(Kind.MAX_ERROR, value)
 
 
-def step_of_quality(quality: float) -> int:
-    """Step index of a quality of 1 to 100: 0.08 octaves a point, 2 dB at 50, 0.125 dB at 100."""
-    low, high = QUALITIES
-    if not low <= quality <= high:
-        raise errors.InputError(f"quality: got {quality}; pass {low} (smallest) to {high} (best)")
-    return round(256 * (11 - 0.08 * quality))
-
-
 def compress(
     model: codec.Codec,
     source: codec_layout.Source,
     layout: codec_layout.Layout,
     target: Path,
-    options: codec.Options,
+    options: encoding.Options,
     goal: Goal,
     advance: codec.Advance | None = None,
 ) -> validity.Tally:
@@ -117,7 +106,8 @@ def compress(
     if goal.kind is Kind.MAX_ERROR:
         _bounded(model, trial, options, goal.value)
         return trial.tally
-    if not isinstance(model.engine, lapped_engine.LappedEngine):
+    steps = model.engine.steps
+    if not isinstance(steps, range):
         raise errors.InputError(
             f"{goal.kind.value}: {model.engine.architecture} has a few fixed steps and cannot aim; leave --model "
             "out, or choose a --step"
@@ -127,13 +117,13 @@ def compress(
         trial.write(model, replace(options, step=step))
         if goal.kind is Kind.BITS_PER_PIXEL:
             return math.log(8 * target.stat().st_size / (layout.count * layout.height * layout.width))
-        return PEAK_PSNR if (rmse := trial.errors(model)[0]) == 0 else _psnr(rmse)
+        return min(error.psnr_of(trial.errors(model)[0]), PEAK_PSNR)
 
     by_rate = goal.kind is Kind.BITS_PER_PIXEL
     wanted = math.log(goal.value) if by_rate else goal.value
     tolerance = math.log1p(RATE_TOLERANCE) if by_rate else PSNR_TOLERANCE_DB
-    step, reached = find_step(measure, wanted, tolerance)
-    if not by_rate and reached > wanted + tolerance and measure(lapped_engine.MAX_STEP) > wanted:
+    step, reached = find_step(measure, steps, model.engine.default_step, wanted, tolerance)
+    if not by_rate and reached > wanted + tolerance and measure(steps[-1]) > wanted:
         return trial.tally  # even the coarsest step is better than asked, as on an image without detail
     if by_rate and reached < wanted:
         return trial.tally  # an image that does not need as much: the rate is a limit
@@ -147,19 +137,24 @@ def compress(
 
 
 PEAK_PSNR = 200.0
+"""Of an image without error."""
 
 
-def find_step(measure: Callable[[int], float], wanted: float, tolerance: float) -> tuple[int, float]:
-    """Find the step index at which a falling function comes within ``tolerance`` of a value.
+def find_step(
+    measure: Callable[[int], float], steps: range, first: int, wanted: float, tolerance: float
+) -> tuple[int, float]:
+    """Find the step at which a function that falls along ``steps`` comes within ``tolerance`` of a value.
+
+    ``first`` is the one that is tried first.
 
     Returns
     -------
     int, float
         The last step that was measured, and its value: within the tolerance where any step is.
     """
-    low, high = 1, lapped_engine.MAX_STEP
+    low, high = steps[0], steps[-1]
     points: dict[int, float] = {}
-    step = codec.DEFAULT_STEP
+    step = first
     for _ in range(TRIALS):
         points[step] = measure(step)
         if abs(points[step] - wanted) <= tolerance:
@@ -195,11 +190,11 @@ def _next(points: dict[int, float], wanted: float) -> int:
     return nearest + (384 if distance > 0 else -384)
 
 
-def _bounded(model: codec.Codec, trial: _Trial, options: codec.Options, max_error_db: float) -> None:
+def _bounded(model: codec.Codec, trial: _Trial, options: encoding.Options, max_error_db: float) -> None:
     """Guarantee an error; the bound of coding is drawn in where rounding to the dtype would break it."""
     worst = math.inf
     for share in _SHRINK:
-        bounded = model.bounded(max_error_db * share)
+        bounded = model.with_engine(nearlossless_engine.BoundedEngine(max_error_db * share))
         trial.write(bounded, replace(options, step=None, speckle=False))
         worst = trial.errors(bounded)[1]
         if worst <= max_error_db:
@@ -220,7 +215,7 @@ class _Trial:
         self._advance, self._told = advance, 0
         self.tally = validity.Tally()
 
-    def write(self, model: codec.Codec, options: codec.Options) -> None:
+    def write(self, model: codec.Codec, options: encoding.Options) -> None:
         """Compress the source."""
         self._tell(-self._told)
         with archive.Writer(self.target) as writer:
@@ -238,10 +233,10 @@ class _Trial:
                     original = self.source.read(band, window)
                     valid = radiometry.classify(original, layout.quantity, layout.nodata) == radiometry.Fill.VALID
                     if valid.any():
-                        error = _db(restored[valid], layout) - _db(original[valid], layout)
-                        squares += float(np.sum(error**2))
-                        count += error.size
-                        worst = max(worst, float(np.abs(error).max()))
+                        off = _db(restored[valid], layout) - _db(original[valid], layout)
+                        squares += float(np.sum(off**2))
+                        count += off.size
+                        worst = max(worst, float(np.abs(off).max()))
                     self._tell(restored.size)
         return math.sqrt(squares / count) if count else 0.0, worst
 
@@ -253,7 +248,3 @@ class _Trial:
 
 def _db(pixels: npt.NDArray[Any], layout: codec_layout.Layout) -> npt.NDArray[np.float64]:
     return radiometry.to_db(pixels, layout.quantity).astype(np.float64)
-
-
-def _psnr(rmse_db: float) -> float:
-    return 20 * math.log10(PEAK_DB / rmse_db)

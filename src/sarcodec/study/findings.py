@@ -82,13 +82,13 @@ def _ratio(study: results.Study) -> Iterator[str]:
             best[cells[0].latent_ratio] = max(mean, best.get(cells[0].latent_ratio, -math.inf))
     if not best:
         return
-    errors = {ratio: error.PEAK_DB * 10 ** (-psnr / 20) for ratio, psnr in best.items()}
+    errors = {ratio: error.rmse_of(psnr) for ratio, psnr in best.items()}
     ladder = "; ".join(
         f"{psnr:.2f} dB at {ratio:g}, an error of {errors[ratio]:.2f} dB, "
         f"{100 * (errors[ratio] / SPECKLE_DB) ** 2:.0f} % of speckle in square"
         for ratio, psnr in sorted(best.items())
     )
-    floor = 20 * math.log10(error.PEAK_DB / SPECKLE_DB)
+    floor = error.psnr_of(SPECKLE_DB)
     yield (
         f"The number of values decides: the best PSNR with latents as floats, by latent ratio, is {ladder}. To lose "
         f"all speckle, whose deviation is {SPECKLE_DB} dB, and nothing else would give {floor:.1f} dB."

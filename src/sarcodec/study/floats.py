@@ -42,4 +42,4 @@ def scale(
     """Fill and scale a chip as the codec does; returns its bounds too."""
     polarisation, nodata = chip.info.polarisation(0), chip.info.nodata
     bounds = engine.model.normalizer.select_for(lambda: chip.pixels, chip.quantity, polarisation, nodata)
-    return bounds.apply(codec_engine.fill_invalid(chip.db, chip.valid)), bounds
+    return bounds.apply(codec_engine.fill_with_mean(chip.db, chip.valid)), bounds

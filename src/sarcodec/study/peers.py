@@ -224,6 +224,6 @@ def _gaussian(chip: chips.Chip, steps: Sequence[int]) -> Iterator[tuple[int, rou
     for step in steps:
         bpp = step / 1000
         reached = float(np.interp(bpp, rates[positive], psnr[positive]))
-        quality = replace(nothing, psnr_db=reached, rmse_db=error.PEAK_DB * 10 ** (-reached / 20))
+        quality = replace(nothing, psnr_db=reached, rmse_db=error.rmse_of(reached))
         used = math.ceil(bpp * chip.db.size / 8)
         yield step, roundtrip.Row(chip.image, chip.band, GAUSSIAN, step, used, bpp, quality)

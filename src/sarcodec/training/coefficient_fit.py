@@ -18,11 +18,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from sarcodec.entropy import network as integer_network
 from sarcodec.entropy import tables as entropy_tables
 from sarcodec.entropy import trellis
 from sarcodec.lapped import coefficients, neighbourhood, transform
 from sarcodec.lapped import scale as lapped_scale
-from sarcodec.lapped.coefficients import CENTROIDS, HIGHEST, LOWEST, TABLES
+from sarcodec.lapped.coefficients import CENTROIDS
+from sarcodec.lapped.scan import HIGHEST, LOWEST, TABLES
 
 HIDDEN = 16
 WIDEST = 63
@@ -97,13 +99,15 @@ def spread_of(tiles: Sequence[FloatArray]) -> Integers:
 def blank(spread: Integers) -> coefficients.CoefficientCoder:
     """Return a coder to start from: its level is that of the spread alone, its tables are Laplacian."""
     first = np.zeros((HIDDEN, neighbourhood.FEATURES), np.int32)
-    first[0, 5] = neighbourhood.SCALE
+    first[0, 5] = integer_network.SCALE
     second = np.zeros((HIDDEN, HIDDEN), np.int32)
-    second[0, 0] = neighbourhood.SCALE
+    second[0, 0] = integer_network.SCALE
     last = np.zeros((1, HIDDEN), np.int32)
-    last[0, 0] = neighbourhood.SCALE
+    last[0, 0] = integer_network.SCALE
     zeros = np.zeros(HIDDEN, np.int32)
-    network = neighbourhood.ScaleNetwork((first, second, last), (zeros, zeros, np.zeros(1, np.int32)), spread)
+    network = neighbourhood.ScaleNetwork(
+        integer_network.IntegerNetwork((first, second, last), (zeros, zeros, np.zeros(1, np.int32))), spread
+    )
     tables = tuple(_table(weights) for weights in np.exp(_laplacian()).reshape(2 * TABLES, -1))
     return coefficients.CoefficientCoder(network, tables, np.zeros((2, TABLES, CENTROIDS), np.float32))
 
@@ -142,7 +146,7 @@ def _inputs(network: neighbourhood.ScaleNetwork, symbols: Integers, step_index: 
 
 def with_tables(network: neighbourhood.ScaleNetwork, samples: Samples) -> coefficients.CoefficientCoder:
     """Count symbols by level and quantiser into tables, and measure what they stand for."""
-    level = network.level(samples.inputs.T.astype(np.float32)[:, :, None, None]).ravel()
+    level = network.network.level(samples.inputs.T.astype(np.float32)[:, :, None, None]).ravel()
     shift, index = coefficients.table_index(level)
     index += np.uint8(TABLES) * samples.quantisers.view(np.uint8)
     magnitude = np.minimum(np.abs(samples.symbols) >> shift, 4 * WIDEST)
@@ -183,7 +187,7 @@ def _table(weights: npt.NDArray[np.floating[Any]]) -> entropy_tables.SymbolTable
 def _laplacian() -> FloatArray:
     """Logarithms of the shares of magnitudes 0 … WIDEST for the scale of every level: (2, TABLES, WIDEST + 1)."""
     level = np.arange(LOWEST, HIGHEST + 1)
-    scale = np.maximum((2.0 ** (level / neighbourhood.OCTAVE) - 3) / 64, 0.02)[:, None]
+    scale = np.maximum((2.0 ** (level / integer_network.OCTAVE) - 3) / 64, 0.02)[:, None]
     upper = np.arange(WIDEST + 1)[None] + 0.5
     tail = np.exp(-upper / scale)
     share = np.concatenate([1 - tail[:, :1], tail[:, :-1] - tail[:, 1:]], axis=1) + 1e-7
@@ -212,11 +216,11 @@ class _Model(nn.Module):
         """Return the bits of every symbol, (n,)."""
         values = inputs
         for layer in self.linears:
-            weight = _round((layer.weight * neighbourhood.SCALE).clamp(-127, 127))
-            bias = _round(layer.bias * neighbourhood.SCALE * 16)
-            sums = nn.functional.linear(values, weight, bias) / neighbourhood.SCALE
+            weight = _round((layer.weight * integer_network.SCALE).clamp(-127, 127))
+            bias = _round(layer.bias * integer_network.SCALE * 16)
+            sums = nn.functional.linear(values, weight, bias) / integer_network.SCALE
             # a leak keeps units alive; the value is that of the clamp
-            values = _passing(sums, torch.floor(sums).clamp(0, neighbourhood.LEVELS - 1))
+            values = _passing(sums, torch.floor(sums).clamp(0, integer_network.LEVELS - 1))
         level = values[:, 0].clamp(LOWEST, HIGHEST - 1e-3) - LOWEST
         below = level.detach().floor().long()
         part = (level - below)[:, None]
@@ -231,10 +235,10 @@ class _Model(nn.Module):
         """Return the integer network."""
         weights, biases = [], []
         for layer in self.linears:
-            scaled = (layer.weight.detach() * neighbourhood.SCALE).clamp(-127, 127)
+            scaled = (layer.weight.detach() * integer_network.SCALE).clamp(-127, 127)
             weights.append(torch.round(scaled).numpy().astype(np.int32))
-            biases.append(torch.round(layer.bias.detach() * neighbourhood.SCALE * 16).numpy().astype(np.int32))
-        return neighbourhood.ScaleNetwork(tuple(weights), tuple(biases), spread)
+            biases.append(torch.round(layer.bias.detach() * integer_network.SCALE * 16).numpy().astype(np.int32))
+        return neighbourhood.ScaleNetwork(integer_network.IntegerNetwork(tuple(weights), tuple(biases)), spread)
 
 
 def _round(values: torch.Tensor) -> torch.Tensor:
@@ -243,7 +247,9 @@ def _round(values: torch.Tensor) -> torch.Tensor:
 
 def _passing(values: torch.Tensor, replaced: torch.Tensor) -> torch.Tensor:
     """Return ``replaced`` with the gradient of a leaky clamp of ``values``."""
-    leaky = values.clamp(0, neighbourhood.LEVELS - 1) + 0.02 * (values - values.clamp(0, neighbourhood.LEVELS - 1))
+    leaky = values.clamp(0, integer_network.LEVELS - 1) + 0.02 * (
+        values - values.clamp(0, integer_network.LEVELS - 1)
+    )
     return leaky + (replaced - leaky).detach()
 
 
