@@ -118,7 +118,9 @@ def restore_at(coder: codec.Codec, chip: chips.Chip, bpp: float) -> tuple[int, n
             tried[step] = chips.restore(chip, coder, step, speckle=True)
         return math.log(8 * tried[step][1] / chip.db.size)
 
-    step, _ = rate_control.find_step(measure, math.log(bpp), math.log1p(rate_control.RATE_TOLERANCE))
+    step, _ = rate_control.find_step(
+        measure, scale.STEPS, scale.DEFAULT_STEP, math.log(bpp), math.log1p(rate_control.RATE_TOLERANCE)
+    )
     return step, *tried[step]
 
 

@@ -12,8 +12,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 
+from sarcodec.lapped import scale
 from sarcodec.metrics import summary
-from sarcodec.scene import arrays, rate_control
+from sarcodec.scene import arrays
 from sarcodec.simulate import scenes
 
 QUALITIES = (70, 50, 35, 20)
@@ -30,7 +31,7 @@ def main() -> None:
     valid = np.isfinite(original)
     shown: list[tuple[str, npt.NDArray[np.float32]]] = [("original", original)]
     for quality in QUALITIES:
-        data = arrays.compress(sigma0, quantity="intensity", step=rate_control.step_of_quality(quality))
+        data = arrays.compress(sigma0, quantity="intensity", step=scale.step_of_quality(quality))
         restored = 10 * np.log10(arrays.decompress(data))
         shown.append((title(f"quality {quality}", data, original, restored, valid), restored))
     rendered = 10 * np.log10(arrays.decompress(data, speckle=True))

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from sarcodec import radiometry, tiling
-from sarcodec.codec import codec
+from sarcodec.codec import codec, encoding
 from sarcodec.container import archive
 from sarcodec.evaluation import chips
 from sarcodec.raster import find, geotiff
@@ -64,7 +64,7 @@ def ratio(coder: codec.Codec, raster: geotiff.RasterReader, band: int, folder: P
     info = replace(chips.one_band(raster.info, band), height=height, width=width)
     path = folder / "seams.sarc"
     with archive.Writer(path) as writer:
-        coder.compress(source, decision.layout_of(source, info, quantity), writer, codec.Options(tile=tile))
+        coder.compress(source, decision.layout_of(source, info, quantity), writer, encoding.Options(tile=tile))
     with archive.Reader(path) as reader:
         restored = np.concatenate([rows for _, rows in coder.restore_rows(reader, 0)])
     squared = (radiometry.to_db(restored, quantity) - radiometry.to_db(source.pixels, quantity)) ** 2

@@ -26,7 +26,7 @@ import torch
 
 from sarcodec import tiling
 from sarcodec.autoencoder import checkpoint, inference
-from sarcodec.codec import codec
+from sarcodec.codec import codec, encoding
 from sarcodec.container import archive
 from sarcodec.raster import geotiff
 from sarcodec.raster import info as raster_info
@@ -98,7 +98,7 @@ def seconds_of(action: Callable[[], object]) -> float:
 
 def compare(model: checkpoint.Checkpoint, source: Path, folder: Path, runs: int) -> dict[str, Any]:
     """Time ours and naive in turn; medians in Mpx/s and of the ratios pair by pair."""
-    ours, naive = codec.Codec(model), codec.Codec(model)
+    ours, naive = model_store.codec_of(model), model_store.codec_of(model)
     naive.engine.transform = Naive(model)  # type: ignore[attr-defined]
     times: dict[str, list[float]] = {name: [] for name in ("encode", "naive encode", "decode", "naive decode")}
     packed, back = folder / "speed.sarc", folder / "speed.tif"
@@ -107,7 +107,7 @@ def compare(model: checkpoint.Checkpoint, source: Path, folder: Path, runs: int)
         files.compress_file(source, packed, by, overwrite=True)
 
     def decompress(by: codec.Codec) -> None:
-        with archive.container.Reader(packed) as reader:
+        with archive.Reader(packed) as reader:
             info = raster_info.RasterInfo.from_dict(reader.header.raster)
             with geotiff.create_raster(back, info, overwrite=True) as raster:
                 by.decompress(reader, raster)
@@ -133,7 +133,7 @@ def compare(model: checkpoint.Checkpoint, source: Path, folder: Path, runs: int)
 
 def shares(model: checkpoint.Checkpoint, source: Path, folder: Path) -> dict[str, dict[str, float]]:
     """Share of time by what it was spent on, encoding and decoding."""
-    coder, found = codec.Codec(model), {}
+    coder, found = model_store.codec_of(model), {}
     packed, back = folder / "share.sarc", folder / "share.tif"
     for direction in ("encode", "decode"):
         timed = Timed()
@@ -141,12 +141,12 @@ def shares(model: checkpoint.Checkpoint, source: Path, folder: Path) -> dict[str
         timed.wrap(coder.engine.coder, direction, "entropy coding")
         begun = time.perf_counter()
         if direction == "encode":
-            with geotiff.open_raster(source) as raster, archive.container.Writer(packed) as writer:
+            with geotiff.open_raster(source) as raster, archive.Writer(packed) as writer:
                 timed.wrap(raster, "read", "input and output")
                 timed.wrap(writer, "add", "input and output")
-                coder.compress(raster, decision.layout_of(raster, raster.info, None), writer, codec.Options())
+                coder.compress(raster, decision.layout_of(raster, raster.info, None), writer, encoding.Options())
         else:
-            with archive.container.Reader(packed) as reader:
+            with archive.Reader(packed) as reader:
                 info = raster_info.RasterInfo.from_dict(reader.header.raster)
                 with geotiff.create_raster(back, info, overwrite=True) as raster:
                     timed.wrap(raster, "write", "input and output")

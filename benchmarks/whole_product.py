@@ -161,7 +161,7 @@ def compare(before: Path, after: Path) -> dict[str, object]:
 
 def shape_of(packed: Path) -> tuple[int, int]:
     """Height and width of a file."""
-    with container_archive.container.Reader(packed) as reader:
+    with container_archive.Reader(packed) as reader:
         return reader.header.shape[1:]
 
 
@@ -192,7 +192,7 @@ def main() -> None:
         result: dict[str, object] = {"product": root.name, "pixels": taken, "polarisations": sorted(pixels)}
         result["compress"] = run("compress", source, packed, options, taken)
         result["decompress"] = run("decompress", packed, restored, options, taken)
-        with container_archive.container.Reader(packed) as reader:
+        with container_archive.Reader(packed) as reader:
             result["bytes"] = reader.sizes()
         result["bits_per_pixel"] = round(8 * packed.stat().st_size / taken, 4)
         result["check"] = compare(root, restored)

@@ -9,8 +9,6 @@ import numpy as np
 from sarcodec.codec import codec, stored_tiles
 from sarcodec.codec import engine as codec_engine
 from sarcodec.container import archive
-from sarcodec.lapped import engine as lapped_engine
-from sarcodec.nearlossless import engine as nearlossless_engine
 from sarcodec.nearlossless import residual
 
 
@@ -25,7 +23,8 @@ def symbol_hashes(coder: codec.Codec, reader: archive.Reader) -> dict[str, str]:
 
 
 def _symbols(engine: codec_engine.Engine, data: bytes, size: tuple[int, int], step: int) -> np.ndarray:
-    if isinstance(engine, nearlossless_engine.BoundedEngine):
+    if engine.architecture == "bounded":
         return residual.decode(data, np.ones(size, bool)).astype("<i4")
-    decoded = engine.coder.decode(data, size, step)
-    return (decoded[0] if isinstance(engine, lapped_engine.LappedEngine) else decoded).astype("<i4")
+    if engine.architecture == "lapped":
+        return engine.model.coder.decode(data, size, step)[0].astype("<i4")
+    return engine.coder.decode(data, size, step).astype("<i4")

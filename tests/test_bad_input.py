@@ -19,6 +19,7 @@ import pytest
 import safe_product
 import tiny
 from sarcodec import cli, errors
+from sarcodec.codec import codec
 from sarcodec.container import archive as container_archive
 from sarcodec.raster import arrays as raster_arrays
 from sarcodec.scene import arrays, files, model_store
@@ -51,7 +52,7 @@ def scenes() -> tuple[bytes, bytes]:
     for seed in (1, 5):
         cube = np.stack([tiny.db((150, 120), seed + band) for band in range(2)])
         cube[:, 40:90, 100:] = np.nan
-        coder = files.codec.Codec(model_store.bounded_engine(0.5))
+        coder = codec.Codec(model_store.bounded_engine(0.5))
         made.append(tiny.compress(tiny.Array(cube), "db", 64, 1, coder))
     return made[0], made[1]
 
@@ -239,7 +240,7 @@ def work(tmp_path: Path, scenes: tuple[bytes, bytes], write_tif: Callable[..., P
     write_tif("a.tif", tiny.db((150, 120)), tags={"UNITS": "sigma0 dB"})
     (tmp_path / "a.sarc").write_bytes(scenes[0])
     folder = safe_product.make(tmp_path).rename(tmp_path / "p.SAFE")
-    files.compress_file(folder, tmp_path / "p.sarc", files.codec.Codec(model_store.bounded_engine(0.5)))
+    files.compress_file(folder, tmp_path / "p.sarc", codec.Codec(model_store.bounded_engine(0.5)))
     return tmp_path
 
 

@@ -10,7 +10,7 @@ import pytest
 import safe_product
 import tiny
 from sarcodec import errors
-from sarcodec.codec import codec
+from sarcodec.codec import encoding
 from sarcodec.scene import batch
 from sarcodec.scene import sources as scene_sources
 from test_cli import call
@@ -28,7 +28,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(work: Path) -> batch.Request:
-    return batch.Request(str(work / "tiny.ckpt"), precision="float32", options=codec.Options(tile=64))
+    return batch.Request(str(work / "tiny.ckpt"), precision="float32", options=encoding.Options(tile=64))
 
 
 def names(folder: Path) -> list[str]:
@@ -76,7 +76,7 @@ def test_refusals(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_a_step_out_of_range_is_said_once(work: Path, tmp_path: Path) -> None:
     jobs = scene_sources.jobs([work / "harbour.tif", work / "forest.tif"], tmp_path / "new")
-    wrong = dataclasses.replace(request(work), options=codec.Options(step=9999))
+    wrong = dataclasses.replace(request(work), options=encoding.Options(step=9999))
     with pytest.raises(errors.InputError, match="step: got index 9999"):
         next(batch.compress_files(jobs, wrong))
     assert names(tmp_path) == []

@@ -17,7 +17,7 @@ import pytest
 import safe_product
 import tiny
 from sarcodec import errors, tiling
-from sarcodec.codec import codec
+from sarcodec.codec import encoding
 from sarcodec.container import archive
 from sarcodec.plugins import cluster
 from sarcodec.raster import geotiff
@@ -62,7 +62,7 @@ def write_scene(path: Path, size: tuple[int, int], seed: int) -> None:
 
 
 def request(work: Path, **changes: object) -> batch.Request:
-    standard = batch.Request(str(work / "tiny.ckpt"), precision="float32", options=codec.Options(tile=128))
+    standard = batch.Request(str(work / "tiny.ckpt"), precision="float32", options=encoding.Options(tile=128))
     return dataclasses.replace(standard, **changes)
 
 
@@ -79,7 +79,7 @@ def names(folder: Path) -> list[str]:
     "changes",
     [
         {},
-        {"options": codec.Options(step=2300, tile=64, speckle=True)},
+        {"options": encoding.Options(step=2300, tile=64, speckle=True)},
         {"goal": Goal.psnr(30.0)},
         {"goal": Goal.max_error(1.0)},
     ],
@@ -102,7 +102,8 @@ def test_clipped_pixels_are_counted(
     pixels = tiny.db((200, 130))
     pixels[:50] = 40
     source = write_tif("bright.tif", pixels, bands=("VV",))
-    asked = batch.Request(str(tiny.write_checkpoint(tmp_path)), precision="float32", options=codec.Options(tile=64))
+    model, options = str(tiny.write_checkpoint(tmp_path)), encoding.Options(tile=64)
+    asked = batch.Request(model, precision="float32", options=options)
     cluster.compress_file(source, tmp_path / "a.sarc", client, asked)
     with archive.Reader(tmp_path / "a.sarc") as reader:
         assert reader.header.bands[0].clipped == 0.25
@@ -164,7 +165,7 @@ def test_many_products(client: distributed.Client, work: Path, tmp_path: Path) -
 def test_stopping_leaves_no_half_files(client: distributed.Client, work: Path, tmp_path: Path) -> None:
     big = tmp_path / "big.tif"
     write_scene(big, (1024, 1024), 3)
-    asked = request(work, options=codec.Options(tile=64, effort=4))
+    asked = request(work, options=encoding.Options(tile=64, effort=4))
     jobs = scene_sources.jobs([work / "harbour.tif", big], tmp_path / "archive")
     outcomes = cluster.compress_files(jobs, client, asked)
     next(outcomes)
@@ -275,7 +276,7 @@ def test_shapes_agree(client: distributed.Client, work: Path) -> None:
     )
     with geotiff.open_raster(work / "harbour.tif") as raster:
         layout = decision.layout_of(raster, raster.info, None)
-        plan = request(work).open_codec().plan(raster, layout, codec.Options(tile=64))
+        plan = request(work).open_codec().plan(raster, layout, encoding.Options(tile=64))
     other = dataclasses.replace(layout, record={}, height=261)
     with pytest.raises(errors.InputError, match="sees another raster"):
         cluster._result(client.submit(cluster._code_row, task, other, plan, (0, 0), pure=False))

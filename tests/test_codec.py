@@ -10,7 +10,7 @@ import pytest
 
 import tiny
 from sarcodec import errors, radiometry
-from sarcodec.codec import codec, stored_tiles
+from sarcodec.codec import codec, encoding, stored_tiles
 from sarcodec.codec import layout as codec_layout
 from sarcodec.container import archive as container_archive
 from sarcodec.container import header
@@ -353,7 +353,7 @@ def test_latent_shape() -> None:
 def test_rasters_beyond_the_format_are_refused_before_any_work() -> None:
     layout = codec_layout.Layout(1, 1, header.MAX_SIDE + 1, "float32", None, radiometry.Quantity.DB, ("VV",), {})
     with pytest.raises(errors.InputError, match="more than a file holds"):
-        tiny.coder().compress(None, layout, None, codec.Options())
+        tiny.coder().compress(None, layout, None, encoding.Options())
 
 
 def test_panels_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +363,7 @@ def test_panels_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     coder, buffer = tiny.lapped_codec(), io.BytesIO()
     with container_archive.Writer(buffer) as writer:
         layout = decision.layout_of(source, info, radiometry.Quantity.DB)
-        coder.compress(source, layout, writer, codec.Options(step=1700, tile=64))
+        coder.compress(source, layout, writer, encoding.Options(step=1700, tile=64))
     restored = []
     for panel in (codec.PANEL, 128):
         monkeypatch.setattr(codec, "PANEL", panel)

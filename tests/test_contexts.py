@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from sarcodec import errors
+from sarcodec.entropy import network as integer_network
+from sarcodec.entropy.network import LEVELS, SCALE
 from sarcodec.lapped import neighbourhood, scale
-from sarcodec.lapped.neighbourhood import DIAGONALS, FEATURES, LEVELS, SCALE
+from sarcodec.lapped.neighbourhood import DIAGONALS, FEATURES
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.training import coefficient_fit
 
@@ -35,7 +37,8 @@ def random_network(seed: int = 0, most: int = 40) -> neighbourhood.ScaleNetwork:
     biases = tuple(
         (128 * (SCALE - w.sum(axis=1)) + rng.integers(-999, 999, len(w))).astype(np.int32) for w in weights
     )
-    return neighbourhood.ScaleNetwork(weights, biases, rng.integers(-(2**15), 2**15, (BLOCK, BLOCK)).astype(np.int32))
+    spread = rng.integers(-(2**15), 2**15, (BLOCK, BLOCK)).astype(np.int32)
+    return neighbourhood.ScaleNetwork(integer_network.IntegerNetwork(weights, biases), spread)
 
 
 def test_steps() -> None:
@@ -58,7 +61,7 @@ def test_levels_are_exact() -> None:
     rng = np.random.default_rng(0)
     powers = [2**e + d for e in range(3, 24) for d in (-5, -4, -3, -2)]
     values = np.unique(np.concatenate([np.arange(5000), powers, rng.integers(0, 2**24 - 3, 5000)]))
-    found = neighbourhood.levels(values.astype(np.float32))
+    found = integer_network.levels(values.astype(np.float32))
     assert found.tolist() == [exact_level(int(value)) for value in values]
     assert np.abs(found - 8 * np.log2(values + 3.0)).max() < 0.56
     assert (np.diff(found.astype(int)) >= 0).all()
@@ -112,7 +115,7 @@ def test_features(shape: tuple[int, int], largest: int) -> None:
 
 def integer_level(network: neighbourhood.ScaleNetwork, inputs: np.ndarray) -> np.ndarray:
     values = inputs.astype(np.int64)
-    for weight, bias in zip(network.weights, network.biases, strict=True):
+    for weight, bias in zip(network.network.weights, network.network.biases, strict=True):
         values = np.clip((weight.astype(np.int64) @ values + bias[:, None]) >> 6, 0, LEVELS - 1)
     return values[0]
 
@@ -121,7 +124,7 @@ def integer_level(network: neighbourhood.ScaleNetwork, inputs: np.ndarray) -> np
 def test_network_is_integer_arithmetic(most: int) -> None:
     network = random_network(most, most)
     inputs = np.random.default_rng(1).integers(0, LEVELS, (FEATURES, 5000))
-    found = network.level(inputs.astype(np.float32)[:, :, None, None])
+    found = network.network.level(inputs.astype(np.float32)[:, :, None, None])
     assert found.shape == (5000, 1, 1)
     np.testing.assert_array_equal(found.ravel(), integer_level(network, inputs))
     assert np.unique(found).size > 20
@@ -130,13 +133,13 @@ def test_network_is_integer_arithmetic(most: int) -> None:
 def test_network_does_not_depend_on_order_or_precision() -> None:
     network = random_network(3)
     inputs = np.random.default_rng(2).integers(0, LEVELS, (FEATURES, 999, 2, 1)).astype(np.float32)
-    whole = network.level(inputs)
+    whole = network.network.level(inputs)
     order = np.random.default_rng(3).permutation(999)
-    np.testing.assert_array_equal(network.level(np.ascontiguousarray(inputs[:, order])), whole[order])
+    np.testing.assert_array_equal(network.network.level(np.ascontiguousarray(inputs[:, order])), whole[order])
     for part in (slice(0, 1), slice(5, 8), slice(100, 355)):
-        np.testing.assert_array_equal(network.level(np.ascontiguousarray(inputs[:, part])), whole[part])
-    np.testing.assert_array_equal(network.level(inputs.astype(np.float64)), whole)
-    np.testing.assert_array_equal(network.level(np.asfortranarray(inputs)), whole)
+        np.testing.assert_array_equal(network.network.level(np.ascontiguousarray(inputs[:, part])), whole[part])
+    np.testing.assert_array_equal(network.network.level(inputs.astype(np.float64)), whole)
+    np.testing.assert_array_equal(network.network.level(np.asfortranarray(inputs)), whole)
 
 
 def test_levels_of_a_tile() -> None:
@@ -171,13 +174,14 @@ def test_blank_network_answers_with_the_prior() -> None:
     network = coefficient_fit.blank(spread).network
     prior = network.prior(9, 1400)
     inputs = neighbourhood.Neighbourhood(1, 2).features(9, prior)
-    np.testing.assert_array_equal(network.level(inputs), np.repeat(prior[:, None, None], 2, axis=2))
+    np.testing.assert_array_equal(network.network.level(inputs), np.repeat(prior[:, None, None], 2, axis=2))
 
 
 def test_arrays() -> None:
     network = random_network(5)
     again = neighbourhood.ScaleNetwork.from_arrays(network.to_arrays())
-    for a, b in zip(again.weights + again.biases, network.weights + network.biases, strict=True):
+    pairs = zip(again.to_arrays().values(), network.to_arrays().values(), strict=True)
+    for a, b in pairs:
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(again.spread, network.spread)
 
@@ -201,14 +205,14 @@ WIDE: dict[str, Any] = {
         (changed(bias_0=np.full(24, 2**20 + 1)), "out of range"),
         (changed(bias_0=np.full(24, -(2**31))), "out of range"),
         (changed(**WIDE), "2\\^24"),
-        (changed(weight_0=np.ones((24, FEATURES + 1))), "fit together"),
+        (changed(weight_0=np.ones((24, FEATURES + 1))), "9 inputs"),
         (changed(weight_0=np.ones(24)), "fit together"),
         (changed(bias_1=np.zeros(23)), "fit together"),
         (changed(weight_2=np.ones((2, 24)), bias_2=np.zeros(2)), "one output"),
-        (changed(spread=np.zeros((BLOCK, BLOCK + 1))), "one output"),
+        (changed(spread=np.zeros((BLOCK, BLOCK + 1))), "spread of shape"),
         (changed(weight_4=np.ones((1, 1))), "not valid"),
         (changed(weight_0=np.ones((0, FEATURES)), bias_0=np.zeros(0)), "not valid"),
-        ({}, "spread"),
+        ({}, "one output"),
     ],
 )
 def test_refuses_what_would_not_be_exact(arrays: dict[str, np.ndarray], message: str) -> None:
@@ -220,12 +224,9 @@ def test_largest_sums_are_exact() -> None:
     """Weights and biases at their limits: sums as large as eight inputs allow."""
     weights = (np.full((4, FEATURES), 127), np.full((4, 4), -127), np.full((1, 4), 127))
     biases = (np.full(4, 2**20), np.full(4, 2**20 - 1), np.array([-(2**20)]))
-    network = neighbourhood.ScaleNetwork(
-        tuple(w.astype(np.int32) for w in weights),
-        tuple(b.astype(np.int32) for b in biases),
-        np.zeros((BLOCK, BLOCK), np.int32),
-    )
+    layers = (tuple(part.astype(np.int32) for part in parts) for parts in (weights, biases))
+    network = neighbourhood.ScaleNetwork(integer_network.IntegerNetwork(*layers), np.zeros((BLOCK, BLOCK), np.int32))
     inputs = np.random.default_rng(0).integers(0, LEVELS, (FEATURES, 500))
-    found = network.level(inputs.astype(np.float32)[:, :, None, None]).ravel()
+    found = network.network.level(inputs.astype(np.float32)[:, :, None, None]).ravel()
     np.testing.assert_array_equal(found, integer_level(network, inputs))
     assert SCALE == 64

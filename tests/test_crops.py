@@ -17,7 +17,7 @@ import rasterio.windows
 
 import tiny
 from sarcodec import cli, errors, tiling
-from sarcodec.codec import codec
+from sarcodec.codec import encoding
 from sarcodec.raster import geotiff
 from sarcodec.raster import info as raster_info
 from sarcodec.scene import files
@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pack(source: Path, tile: int = 64) -> Path:
     packed = source.with_suffix(".sarc")
-    files.compress_file(source, packed, tiny.coder(), options=codec.Options(tile=tile))
+    files.compress_file(source, packed, tiny.coder(), options=encoding.Options(tile=tile))
     return packed
 
 

@@ -3,21 +3,20 @@
 import dataclasses
 import io as bytes_io
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 import tiny
 from sarcodec import errors, radiometry, tiling
-from sarcodec.codec import codec
+from sarcodec.codec import codec, encoding
 from sarcodec.codec import engine as codec_engine
 from sarcodec.container import archive, header
 from sarcodec.lapped import engine as lapped_engine
 from sarcodec.lapped import scale, transform
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.nearlossless import engine as nearlossless_engine
-from sarcodec.scene import arrays
+from sarcodec.scene import arrays, model_store
 
 DB = radiometry.Quantity.DB
 BAND = header.Band(-12.0, -11.0)
@@ -25,8 +24,12 @@ FINE = 700
 """A step of 0.1 dB, at which what tiles disagree on would show."""
 
 
-def lapped_engine(**options: Any) -> lapped_engine.LappedEngine:
-    return lapped_engine.LappedEngine(tiny.lapped(), "cpu", options.pop("precision", "float32"))
+def lapped(precision: str = "float32") -> lapped_engine.LappedEngine:
+    return lapped_engine.LappedEngine(tiny.lapped(), "cpu", precision)
+
+
+def restored(engine: codec_engine.Engine, latent: np.ndarray, band: header.Band, step: int) -> np.ndarray:
+    return engine.at([band], step).restore([latent])[0]
 
 
 def info(pixels: np.ndarray) -> codec_engine.BandInfo:
@@ -58,17 +61,17 @@ def rmse(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_windows_of_a_latent_decode_as_the_whole_does() -> None:
     """A block of context is enough, for the transform and for the network."""
-    engine = lapped_engine()
+    engine = lapped()
     pixels = tiny.simulated_db((256, 320), 5)
-    coefficients = transform.analyse(pixels - np.float32(BAND.vmin))
+    coefficients = transform.analyse(pixels - np.float32(BAND.offset_db))
     latent = np.round(coefficients / 2).astype(np.float32).reshape(engine.channels, 4, 5) * 2
     for step in (FINE, 1792, 2500):
-        expected = engine.decode_window(latent, BAND, step)
+        expected = restored(engine, latent, BAND, step)
         assert rmse(expected, pixels) > 0.01
         for top, left, bottom, right in ((0, 0, 2, 2), (1, 2, 3, 3), (2, 3, 4, 5), (0, 1, 4, 4)):
             first, last = (max(top - 1, 0), max(left - 1, 0)), (min(bottom + 1, 4), min(right + 1, 5))
             window = latent[:, first[0] : last[0], first[1] : last[1]]
-            found = engine.decode_window(np.ascontiguousarray(window), BAND, step)
+            found = restored(engine, np.ascontiguousarray(window), BAND, step)
             inner = found[(top - first[0]) * 64 : (bottom - first[0]) * 64, (left - first[1]) * 64 :]
             core = expected[top * 64 : bottom * 64, left * 64 : right * 64]
             np.testing.assert_allclose(inner[:, : core.shape[1]], core, atol=1e-3)
@@ -129,12 +132,12 @@ def test_tiles_near_valid_pixels_have_symbols() -> None:
     """Transforms reach 32 pixels over a border: only what is further from every valid pixel may be left out."""
     pixels = np.full((256, 320), np.nan, np.float32)
     pixels[:100, :90] = tiny.simulated_db((100, 90), 8)
-    restored, names = round_trip(pixels, 64, FINE)
+    found, names = round_trip(pixels, 64, FINE)
     assert names == ["0.0", "0.1", "1.0", "1.1", "2.0", "2.1"]
-    assert rmse(restored, pixels) < 0.1
+    assert rmse(found, pixels) < 0.1
 
 
-@pytest.mark.parametrize("step", [1, 255, 1791, lapped_engine.MAX_STEP - 1, lapped_engine.MAX_STEP])
+@pytest.mark.parametrize("step", [1, 255, 1791, scale.STEPS[-1] - 1, scale.STEPS[-1]])
 def test_every_step_works(step: int) -> None:
     pixels = tiny.simulated_db((70, 100), 9)
     restored, _ = round_trip(pixels, 64, step)
@@ -161,7 +164,7 @@ def test_finer_steps_are_closer_and_larger() -> None:
     assert [error for _, error in found] == sorted(error for _, error in found)
 
 
-@pytest.mark.parametrize("step", [0, -1, lapped_engine.MAX_STEP + 1, 1 << 16])
+@pytest.mark.parametrize("step", [0, -1, scale.STEPS[-1] + 1, 1 << 16])
 def test_steps_out_of_range(step: int) -> None:
     with pytest.raises(errors.InputError, match=f"step: got index {step}"):
         tiny.compress(tiny.Array(tiny.db((64, 64))[None]), "db", 64, step, tiny.lapped_codec())
@@ -175,7 +178,7 @@ def test_tiles_that_are_not_blocks(tile: int) -> None:
 
 def engine_and_step(name: str) -> tuple[codec_engine.Engine, int]:
     if name == "lapped":
-        return lapped_engine(), 1500
+        return lapped(), 1500
     return (tiny.coder().engine, 1) if name == "autoencoder" else (nearlossless_engine.BoundedEngine(0.3), 1)
 
 
@@ -185,31 +188,32 @@ def test_preview_is_what_is_decoded(name: str, shape: tuple[int, int]) -> None:
     engine, step = engine_and_step(name)
     db = tiny.db(shape, 2)
     record = engine.band(info(db))
-    encoded = engine.encode(db, whole(shape), record, step)
+    coder = engine.at([record], step)
+    (encoded,) = coder.encode([db], whole(shape))
     size = -(-shape[0] // engine.stride), -(-shape[1] // engine.stride)
-    latent = engine.decode_tile(encoded.data, size, step)
+    (latent,) = coder.decode([encoded.data], size)
     assert latent.shape == (engine.channels, *size)
     assert latent.dtype == np.float32
-    decoded = engine.decode_window(latent, record, step)[: shape[0], : shape[1]]
+    decoded = coder.restore([latent])[0][: shape[0], : shape[1]]
     assert encoded.preview().shape == shape
     np.testing.assert_allclose(encoded.preview(), decoded, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["lapped", "autoencoder", "bounded"])
 def test_filling_leaves_valid_pixels_and_no_invalid_ones(name: str) -> None:
-    engine, _ = engine_and_step(name)
+    engine, step = engine_and_step(name)
     db = tiny.db((100, 130), 2)
-    record = engine.band(info(db))
-    assert engine.fill(db, np.ones(db.shape, bool), record) is db
+    coder = engine.at([engine.band(info(db))], step)
+    assert coder.fill([db], [np.ones(db.shape, bool)])[0] is db
     valid = np.random.default_rng(0).random(db.shape) < 0.5
-    filled = engine.fill(np.where(valid, db, np.float32(np.nan)), valid, record)
+    (filled,) = coder.fill([np.where(valid, db, np.float32(np.nan))], [valid])
     assert filled.dtype == np.float32
     np.testing.assert_allclose(filled[valid], db[valid], atol=1e-5)
     assert (np.abs(filled[~valid] - db[valid].mean()) < 10).all()
 
 
 def test_offset_of_a_band() -> None:
-    engine = lapped_engine()
+    engine = lapped()
     pixels = np.array([[np.nan, -20.0, -10.004], [np.nan, -3.0, np.nan]])
     assert engine.band(info(pixels)) == header.Band(-10.0, -9.0)
     assert engine.band(info(np.full((3, 3), np.nan))) == header.Band(0.0, 1.0)
@@ -219,7 +223,7 @@ def test_bounded_engine() -> None:
     for bound in (0.001, 0.4, 100.0):
         engine = nearlossless_engine.BoundedEngine(bound)
         db = tiny.db((40, 70), 4)
-        encoded = engine.encode(db, whole(db.shape), BAND, 1)
+        (encoded,) = engine.at([BAND], 1).encode([db], whole(db.shape))
         assert np.abs(encoded.preview() - db).max() <= bound
     for bound in (0.0, 0.0009, 100.1, float("nan")):
         with pytest.raises(errors.InputError, match="max_error"):
@@ -230,29 +234,29 @@ def test_bounded_engine() -> None:
 
 def test_precision() -> None:
     with pytest.raises(errors.InputError, match="precision: got 'half'"):
-        lapped_engine(precision="half")
+        lapped("half")
     db = tiny.simulated_db((64, 128), 3)
-    latent = transform.analyse(db - np.float32(BAND.vmin)).reshape(BLOCK**2, 1, 2)
-    exact, rounded = (lapped_engine(precision=p).decode_window(latent, BAND, 1792) for p in ("float32", "bfloat16"))
+    latent = transform.analyse(db - np.float32(BAND.offset_db)).reshape(BLOCK**2, 1, 2)
+    exact, rounded = (restored(lapped(p), latent, BAND, 1792) for p in ("float32", "bfloat16"))
     assert 0 < np.abs(exact - rounded).max() < 0.1
 
 
 def test_restorer_is_left_out_from_its_step_on() -> None:
     engine = lapped_engine.LappedEngine(replace(tiny.lapped(), restored_below=1800), "cpu", "float32")
     db = tiny.simulated_db((64, 128), 3)
-    coefficients = transform.analyse(db - np.float32(BAND.vmin))
+    coefficients = transform.analyse(db - np.float32(BAND.offset_db))
     latent = coefficients.reshape(BLOCK**2, 1, 2)
-    plain = transform.synthesise(coefficients) + np.float32(BAND.vmin)
-    assert (engine.has_network(1799), engine.has_network(1800)) == (True, False)
-    np.testing.assert_array_equal(engine.decode_window(latent, BAND, 1800), plain)
-    assert np.abs(engine.decode_window(latent, BAND, 1799) - plain).max() > 1e-3
+    plain = transform.synthesise(coefficients) + np.float32(BAND.offset_db)
+    assert [engine.at([BAND], step).networked for step in (1799, 1800)] == [True, False]
+    np.testing.assert_array_equal(restored(engine, latent, BAND, 1800), plain)
+    assert np.abs(restored(engine, latent, BAND, 1799) - plain).max() > 1e-3
 
 
 def test_workers_do_not_change_a_byte() -> None:
     cube = tiny.Array(tiny.simulated_db((130, 150), 11)[None])
     files = []
     for workers in (1, 3):
-        model = codec.Codec(tiny.lapped(), precision="float32")
+        model = model_store.codec_of(tiny.lapped(), precision="float32")
         model.engine.workers = workers
         files.append(tiny.compress(cube, "db", 64, 1792, model))
     assert files[0] == files[1]
@@ -264,7 +268,7 @@ def test_speckle_where_tiles_have_no_valid_pixel() -> None:
     data = tiny.compress(tiny.Array(pixels[None]), "db", 64, 2300, tiny.lapped_codec())
     assert b"lapped" not in data
     with archive.Reader(bytes_io.BytesIO(data)) as reader:
-        assert reader.header.seed == codec.SEED
+        assert reader.header.seed == encoding.SEED
         for speckle in (False, True):
             target = tiny.Array(np.zeros_like(pixels[None]))
             tiny.lapped_codec().decompress(reader, target, speckle=speckle)
@@ -273,7 +277,7 @@ def test_speckle_where_tiles_have_no_valid_pixel() -> None:
 
 def test_another_model_is_refused() -> None:
     data = tiny.compress(tiny.Array(tiny.db((64, 64))[None]), "db", 64, 1792, tiny.lapped_codec())
-    other = codec.Codec(dataclasses.replace(tiny.lapped(), identity="1" * 16), precision="float32")
+    other = model_store.codec_of(dataclasses.replace(tiny.lapped(), identity="1" * 16), precision="float32")
     with pytest.raises(errors.ModelMissing, match=tiny.lapped().identity):
         arrays.decompress(data, model=other)
     with pytest.raises(errors.ModelMissing):

@@ -13,8 +13,9 @@ import pytest
 
 import tiny
 from sarcodec.autoencoder import checkpoint
-from sarcodec.codec import codec
+from sarcodec.codec import encoding
 from sarcodec.container import archive
+from sarcodec.lapped import scale
 from sarcodec.scene import files
 from test_cli import call
 
@@ -39,9 +40,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.ckpt").write_bytes(tiny.lapped_bytes())
     for name, side in (("scene", 512), ("small", 64)):
         assert call("simulate", folder / f"{name}.tif", "--size", side, side) == 0
-    files.compress_file(
-        folder / "scene.tif", folder / "scene.sarc", tiny.lapped_codec(), options=codec.Options(step=2300, tile=128)
-    )
+    options = encoding.Options(step=2300, tile=128)
+    files.compress_file(folder / "scene.tif", folder / "scene.sarc", tiny.lapped_codec(), options=options)
     return folder
 
 
@@ -199,7 +199,7 @@ def test_two_writers_that_may_overwrite(work: Path, tmp_path: Path) -> None:
     assert [process.communicate(timeout=WAIT_S)[1] for process in (one, two)] == ["", ""]
     assert (one.returncode, two.returncode) == (0, 0)
     with archive.Reader(target) as reader:
-        assert reader.header.step in (codec.DEFAULT_STEP, 2202)
+        assert reader.header.step in (scale.DEFAULT_STEP, 2202)
     assert names(tmp_path) == ["out.sarc"]
 
 

@@ -465,14 +465,15 @@ def test_arrays_without_rioxarray_or_the_accessor(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['rioxarray'] = None; sys.modules['dask'] = None\n"
         "import numpy, xarray, sarcodec, json\n"
-        "from sarcodec import codec, scene\n"
+        "from sarcodec.codec import codec\n"
+        "from sarcodec.scene import model_store\n"
         "import rasterio\n"
         "wkt = rasterio.CRS.from_epsg(32632).to_wkt()\n"
         "pixels = -10 + numpy.random.default_rng(0).normal(size=(40, 50)).astype('f4')\n"
         "lies = {'crs': ((), 0, {'spatial_ref': wkt})}\n"
         "coords = {'y': -20.0 * numpy.arange(40), 'x': 10.0 * numpy.arange(50)} | lies\n"
         "array = xarray.DataArray(pixels, coords, ('y', 'x'), attrs={'grid_mapping': 'crs'})\n"
-        f"sarcodec.compress_file(array, {str(tmp_path / 'a.sarc')!r}, codec.Codec(scene.bounded_engine(0.5)))\n"
+        f"sarcodec.compress_file(array, {str(tmp_path / 'a.sarc')!r}, codec.Codec(model_store.bounded_engine(0.5)))\n"
         f"print(json.dumps(sarcodec.Reader({str(tmp_path / 'a.sarc')!r}).header.raster))"
     )
     record = json.loads(fresh(code))

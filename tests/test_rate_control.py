@@ -10,10 +10,9 @@ import pytest
 
 import tiny
 from sarcodec import cli, errors, radiometry
-from sarcodec.codec import codec
 from sarcodec.container import archive
 from sarcodec.container import header as container_header
-from sarcodec.lapped import engine as lapped_engine
+from sarcodec.lapped import scale
 from sarcodec.metrics import summary
 from sarcodec.scene import arrays, files, rate_control
 from sarcodec.scene.rate_control import Goal
@@ -54,22 +53,20 @@ def test_finds_the_step(name: str, target: int) -> None:
     curve, measured = CURVES[name], []
 
     def measure(step: int) -> float:
-        assert 1 <= step <= lapped_engine.MAX_STEP
+        assert 1 <= step <= scale.STEPS[-1]
         measured.append(step)
         return curve(step)
 
-    near = [
-        abs(curve(step) - curve(target)) for step in (max(target - 1, 1), min(target + 1, lapped_engine.MAX_STEP))
-    ]
-    tolerance = max(*near, 1e-3 * abs(curve(1) - curve(lapped_engine.MAX_STEP)))
-    step, value = rate_control.find_step(measure, curve(target), tolerance)
+    near = [abs(curve(step) - curve(target)) for step in (max(target - 1, 1), min(target + 1, scale.STEPS[-1]))]
+    tolerance = max(*near, 1e-3 * abs(curve(1) - curve(scale.STEPS[-1])))
+    step, value = rate_control.find_step(measure, scale.STEPS, scale.DEFAULT_STEP, curve(target), tolerance)
     assert value == curve(step)
     assert abs(value - curve(target)) <= tolerance
     assert measured[-1] == step
     assert len(measured) <= rate_control.TRIALS + 1
 
 
-@pytest.mark.parametrize(("wanted", "expected"), [(200.0, 1), (-5.0, lapped_engine.MAX_STEP)])
+@pytest.mark.parametrize(("wanted", "expected"), [(200.0, 1), (-5.0, scale.STEPS[-1])])
 def test_what_no_step_reaches_ends_at_the_nearest(wanted: float, expected: int) -> None:
     measured = []
 
@@ -77,7 +74,7 @@ def test_what_no_step_reaches_ends_at_the_nearest(wanted: float, expected: int) 
         measured.append(step)
         return 100 - step / 40
 
-    step, value = rate_control.find_step(measure, wanted, 0.05)
+    step, value = rate_control.find_step(measure, scale.STEPS, scale.DEFAULT_STEP, wanted, 0.05)
     assert (step, value) == (expected, 100 - expected / 40)
     assert measured[-1] == step
     assert len(measured) <= rate_control.TRIALS + 1
@@ -90,25 +87,25 @@ def test_a_gap_ends_at_its_nearer_side_and_measures_it_last() -> None:
         measured.append(step)
         return 10.0 if step < 1000 else 3.0
 
-    step, value = rate_control.find_step(measure, 4.0, 0.05)
+    step, value = rate_control.find_step(measure, scale.STEPS, scale.DEFAULT_STEP, 4.0, 0.05)
     assert value == 3.0
     assert step >= 1000
     assert measured[-1] == step
 
 
 def test_steps_of_qualities() -> None:
-    steps = [rate_control.step_of_quality(q) for q in range(1, 101)]
+    steps = [scale.step_of_quality(q) for q in range(1, 101)]
     assert steps == sorted(steps, reverse=True)
     assert len(set(steps)) == 100
-    assert steps[49] == codec.DEFAULT_STEP
-    assert 1 <= steps[-1] <= steps[0] <= lapped_engine.MAX_STEP
-    assert rate_control.step_of_quality(50.5) < steps[49]
+    assert steps[49] == scale.DEFAULT_STEP
+    assert 1 <= steps[-1] <= steps[0] <= scale.STEPS[-1]
+    assert scale.step_of_quality(50.5) < steps[49]
 
 
 @pytest.mark.parametrize("quality", [0, 0.9, 100.1, -5, math.nan, math.inf])
 def test_qualities_out_of_range(quality: float) -> None:
     with pytest.raises(errors.InputError, match=f"quality: got {quality}"):
-        rate_control.step_of_quality(quality)
+        scale.step_of_quality(quality)
 
 
 @pytest.mark.parametrize("make", [Goal.bpp, Goal.ratio, Goal.psnr, Goal.rmse, Goal.max_error])
@@ -285,7 +282,7 @@ def test_commands(write_tif: Callable[..., Path], tmp_path: Path, monkeypatch: p
         target = tmp_path / f"{options[0]}.sarc"
         assert call(monkeypatch, "compress", source, target, *options, "--model", model, "-q") == 0
         steps.append(header(target.read_bytes()).step)
-    assert steps[0] == rate_control.step_of_quality(60)
+    assert steps[0] == scale.step_of_quality(60)
     assert steps[1] == 1600
     assert steps[3] == 1
 

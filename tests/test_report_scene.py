@@ -276,7 +276,7 @@ def large(tmp_path_factory):
     ) as raster:
         raster.write(np.where(valid, original, np.nan), 1)
         raster.update_tags(UNITS="sigma0 dB")
-    options = files.codec.Options(tile=64)
+    options = files.encoding.Options(tile=64)
     files.compress_file(folder / "scene.tif", folder / "scene.sarc", model_store.open_codec(), options=options)
     files.decompress_file(folder / "scene.sarc", folder / "restored.tif")
     return folder

@@ -16,7 +16,7 @@ import rasterio
 import safe_product
 import tiny
 from sarcodec import errors, tiling
-from sarcodec.codec import codec
+from sarcodec.codec import codec, encoding
 from sarcodec.container import archive as container_archive
 from sarcodec.container import header as container_header
 from sarcodec.container import product
@@ -29,7 +29,7 @@ from sarcodec.scene.output import Output
 
 MAX_ERROR_DB = 0.5
 CODER = codec.Codec(nearlossless_engine.BoundedEngine(MAX_ERROR_DB - 0.1))  # rounding to DN may add to it
-TILES = codec.Options(tile=64)
+TILES = encoding.Options(tile=64)
 
 
 def compress(
@@ -190,7 +190,7 @@ def test_rendered_speckle_is_named_in_every_measurement(made: Path, tmp_path: Pa
     model = tmp_path / "tiny.ckpt"
     model.write_bytes(tiny.lapped_bytes())
     scene_files.compress_file(
-        made, tmp_path / "a.sarc", tiny.lapped_codec(), options=codec.Options(2048, speckle=True)
+        made, tmp_path / "a.sarc", tiny.lapped_codec(), options=encoding.Options(2048, speckle=True)
     )
     scene_files.decompress_file(tmp_path / "a.sarc", tmp_path / "b.SAFE", model=model, output=Output(speckle=True))
     for pol in ("VV", "VH"):

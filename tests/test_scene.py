@@ -18,7 +18,7 @@ import rasterio
 import tiny
 from sarcodec import errors, radiometry, tiling
 from sarcodec.autoencoder import checkpoint
-from sarcodec.codec import codec
+from sarcodec.codec import encoding
 from sarcodec.container import archive as container_archive
 from sarcodec.raster import geotiff
 from sarcodec.scene import files
@@ -106,7 +106,7 @@ def test_quantity_and_options(write_tif: Written, model: Path) -> None:
         source.with_suffix(".sarc"),
         tiny.coder(),
         quantity=radiometry.Quantity.INTENSITY,
-        options=codec.Options(step=4, tile=64),
+        options=encoding.Options(step=4, tile=64),
     )
     with container_archive.Reader(source.with_suffix(".sarc")) as reader:
         header = reader.header
@@ -134,7 +134,7 @@ def test_size_is_of_the_file(write_tif: Written) -> None:
     assert sum(seen) == 8000
     seen.clear()
     files.compress_file(
-        source, packed, tiny.coder(), options=codec.Options(tile=32), overwrite=True, advance=seen.append
+        source, packed, tiny.coder(), options=encoding.Options(tile=32), overwrite=True, advance=seen.append
     )
     assert sum(seen) == 8000  # the margins around tiles do not count
     assert len(seen) == 12
@@ -143,7 +143,7 @@ def test_size_is_of_the_file(write_tif: Written) -> None:
 def test_decompression_reports_its_progress(write_tif: Written, model: Path) -> None:
     source = write_tif("a.tif", np.stack([tiny.intensity((100, 80), seed) for seed in (0, 1)]))
     packed = source.with_suffix(".sarc")
-    files.compress_file(source, packed, tiny.coder(), options=codec.Options(tile=32))
+    files.compress_file(source, packed, tiny.coder(), options=encoding.Options(tile=32))
     seen: list[int] = []
     files.decompress_file(packed, source.with_name("b.tif"), model=model, advance=seen.append)
     assert sum(seen) == 16000 and len(seen) > 2
@@ -193,7 +193,7 @@ def packed(write_tif: Written, tmp_path: Path) -> Path:
     pixels[:, 10:30] = 0
     source = write_tif("source/a.tif", pixels)
     path = tmp_path / "a.sarc"
-    files.compress_file(source, path, tiny.coder(), options=codec.Options(tile=64))
+    files.compress_file(source, path, tiny.coder(), options=encoding.Options(tile=64))
     return path
 
 
@@ -272,7 +272,7 @@ source, packed, model, folder = map(Path, sys.argv[1:])
 coder = scene.open_codec(model)
 resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))
 for work in (
-    lambda: scene.compress_file(source, folder / "b.sarc", coder, options=codec.Options(tile=64)),
+    lambda: scene.compress_file(source, folder / "b.sarc", coder, options=encoding.Options(tile=64)),
     lambda: scene.decompress_file(packed, folder / "b.tif", model=model),
 ):
     try:
@@ -299,7 +299,7 @@ def test_real_chips(data_dir: Path, tmp_path: Path, model: Path) -> None:
     assert chips
     for chip in chips:
         packed, target = tmp_path / f"{chip.stem}.sarc", tmp_path / f"{chip.stem}.tif"
-        files.compress_file(chip, packed, tiny.coder(), options=codec.Options(tile=256))
+        files.compress_file(chip, packed, tiny.coder(), options=encoding.Options(tile=256))
         files.decompress_file(packed, target, model=model)
         assert describe(target) == describe(chip)
         before, after = read(chip), read(target)

@@ -15,7 +15,7 @@ import rasterio.shutil
 import safe_product
 import tiny
 from sarcodec import errors, tiling
-from sarcodec.codec import codec
+from sarcodec.codec import codec, encoding
 from sarcodec.container import archive as container_archive
 from sarcodec.files import vsi
 from sarcodec.nearlossless import engine as nearlossless_engine
@@ -23,7 +23,7 @@ from sarcodec.raster import geotiff, safe
 from sarcodec.scene import decision, files
 
 CODER = codec.Codec(nearlossless_engine.BoundedEngine(0.5))
-TILES = codec.Options(tile=64)
+TILES = encoding.Options(tile=64)
 SECRET = "X-Amz-Signature=5ec2e7%2Fvh&token=5ec2e7"
 
 

@@ -25,7 +25,7 @@ from xarray.backends import plugins as xarray_plugins
 
 import tiny
 from sarcodec import errors
-from sarcodec.codec import codec
+from sarcodec.codec import codec, encoding
 from sarcodec.container import archive
 from sarcodec.plugins import xarray_engine
 from sarcodec.plugins.xarray_engine import SarcBackend
@@ -44,7 +44,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pack(source: Path, tile: int = 64, **options: Any) -> Path:
     packed = source.with_suffix(".sarc")
-    files.compress_file(source, packed, tiny.coder(), options=codec.Options(tile=tile), **options)
+    files.compress_file(source, packed, tiny.coder(), options=encoding.Options(tile=tile), **options)
     return packed
 
 
@@ -397,7 +397,7 @@ def test_guessed_by_its_name(dual: Path, model: Path, monkeypatch: pytest.Monkey
 def test_rendered_speckle(write_tif: Written, tmp_path: Path) -> None:
     path, packed = tmp_path / "lapped.ckpt", tmp_path / "a.sarc"
     path.write_bytes(tiny.lapped_bytes())
-    options = codec.Options(1792, 128, speckle=True)
+    options = encoding.Options(1792, 128, speckle=True)
     files.compress_file(write_tif("a.tif", tiny.db((150, 140))), packed, tiny.lapped_codec(), options=options)
     with opened(packed, path) as plain, opened(packed, path, speckle=True) as rendered:
         assert rendered.attrs["speckle"] == "rendered, not measured"

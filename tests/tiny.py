@@ -15,12 +15,13 @@ import torch
 from sarcodec import radiometry, tiling
 from sarcodec.autoencoder import architecture, checkpoint, normalization, variants
 from sarcodec.autoencoder import network as autoencoder_network
-from sarcodec.codec import codec, stored_tiles
+from sarcodec.codec import codec, encoding, stored_tiles
 from sarcodec.codec import layout as codec_layout
 from sarcodec.container import archive
 from sarcodec.lapped import model as lapped_model
 from sarcodec.lapped import restorer
 from sarcodec.raster import info as raster_info
+from sarcodec.scene import model_store
 from sarcodec.simulate import scenes
 from sarcodec.training import calibration, coefficient_fit, linear_start, patches
 
@@ -110,13 +111,13 @@ def write_checkpoint(folder: Path) -> Path:
 def coder(precision: str = "float32") -> codec.Codec:
     with tempfile.TemporaryDirectory() as folder:
         model = checkpoint.load(write_checkpoint(Path(folder)))
-    return codec.Codec(model, precision=precision)
+    return model_store.codec_of(model, precision=precision)
 
 
 @functools.cache
 def other_coder() -> codec.Codec:
     """A codec of the same shape but of another model."""
-    return codec.Codec(dataclasses.replace(coder().engine.model, identity="0" * 16), precision="float32")
+    return model_store.codec_of(dataclasses.replace(coder().engine.model, identity="0" * 16), precision="float32")
 
 
 def simulated_db(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -149,7 +150,7 @@ def lapped() -> lapped_model.LappedModel:
 
 @functools.cache
 def lapped_codec() -> codec.Codec:
-    return codec.Codec(lapped(), precision="float32")
+    return model_store.codec_of(lapped(), precision="float32")
 
 
 class Array:
@@ -191,7 +192,7 @@ def compress(source: Array, quantity: str, tile: int, step: int = 1, model: code
     """Compress through the codec itself, where the tile can be chosen."""
     buffer = bytes_io.BytesIO()
     with archive.Writer(buffer) as writer:
-        (model or coder()).compress(source, layout(source, quantity), writer, codec.Options(step, tile))
+        (model or coder()).compress(source, layout(source, quantity), writer, encoding.Options(step, tile))
     return buffer.getvalue()
 
 

@@ -96,7 +96,7 @@ def _sound(kind: str, folder: Path) -> list[Sound]:
         info = raster_info.RasterInfo(2, 96, 128, "float32", tags={"UNITS": "sigma0 intensity"})
         with geotiff.create_raster(path, info) as writer:
             for band, pixels in enumerate(sigma0):
-                writer.write(band, tiling.tiling.Window(0, 96, 0, 128), pixels)
+                writer.write(band, tiling.Window(0, 96, 0, 128), pixels)
         return [Sound(path.read_bytes(), _tiff(path), ".tif")]
     made = []
     for asked in ({"quality": 40}, {"max_error": 0.5}, {"model": "residual16"}):

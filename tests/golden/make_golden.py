@@ -20,7 +20,7 @@ import torch
 from sarcodec import radiometry
 from sarcodec.autoencoder import architecture, checkpoint, normalization, variants
 from sarcodec.autoencoder import latents as autoencoder_latents
-from sarcodec.codec import codec
+from sarcodec.codec import encoding
 from sarcodec.container import archive
 from sarcodec.lapped import model as lapped_model
 from sarcodec.lapped import restorer
@@ -101,12 +101,12 @@ def make_lapped_model(path: Path) -> None:
     lapped_model.save(path, lapped_model.LappedModel(coder, network, coefficient_fit.RATE_WEIGHT))
 
 
-def options(version: str, name: str) -> tuple[codec.Options, rate_control.Goal | None]:
+def options(version: str, name: str) -> tuple[encoding.Options, rate_control.Goal | None]:
     """Say how a source is compressed."""
     if version == "1":
-        return codec.Options(step=4 if "dn" in name else 1, tile=96), None
+        return encoding.Options(step=4 if "dn" in name else 1, tile=96), None
     goal = rate_control.Goal.max_error(0.5) if "zero" in name else None
-    return codec.Options(step=None if goal else 1900 if "dn" in name else 1500, tile=128), goal
+    return encoding.Options(step=None if goal else 1900 if "dn" in name else 1500, tile=128), goal
 
 
 def main() -> None:

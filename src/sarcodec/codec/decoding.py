@@ -128,7 +128,7 @@ def tile(
     lost: record.LostSpeckle | None,
     seed: int,
 ) -> FloatArray:
-    """Decode ``part`` of a tile of the last band of a group from the latents of ``area``, and what speckle it lost."""
+    """Decode ``part`` of a tile of the last band of a group from latents of ``area``, and add the speckle it lost."""
     db = coder.restore(latents)[-1][part.inside(area)]
     if lost is None:
         return db

@@ -64,7 +64,14 @@ def open_codec(
     model: str | os.PathLike[str] | None = None, *, device: str = "cpu", precision: str = "auto"
 ) -> codec.Codec:
     """Return a codec for a model named as in :func:`load_model`."""
-    return codec.Codec(open_engine(load_model(model), device=device, precision=precision))
+    return codec_of(load_model(model), device=device, precision=precision)
+
+
+def codec_of(
+    model: checkpoint.Checkpoint | lapped_model.LappedModel, *, device: str = "cpu", precision: str = "auto"
+) -> codec.Codec:
+    """Return a codec for a model that is loaded."""
+    return codec.Codec(open_engine(model, device=device, precision=precision))
 
 
 def open_engine(
@@ -107,7 +114,7 @@ def codec_for(
             f"({errors.plain(reader.header.architecture)}), which is not installed here; "
             "pass its checkpoint (--model) or install the version of sarcodec that ships it"
         )
-    found = codec.Codec(open_engine(chosen, device=device, precision=precision))
+    found = codec_of(chosen, device=device, precision=precision)
     found.check(reader)
     return found
 
