@@ -1,4 +1,4 @@
-"""The stream of a tile's coefficients: round trips, damage, and a decoder written from docs/format.md alone."""
+"""The stream of a tile's coefficients: round trips, damage, and the decoder written from docs/format.md alone."""
 
 import functools
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import plain_decoder
 import tiny
 from sarcodec import errors
 from sarcodec.entropy import trellis
-from sarcodec.lapped import coefficients, neighbourhood, transform
-from sarcodec.lapped import scale as lapped_scale
+from sarcodec.lapped import coefficients, neighbourhood, scale, transform
 from sarcodec.lapped.coefficients import CENTROIDS, HIGHEST, LOWEST, TABLES
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.training import coefficient_fit
@@ -204,7 +204,7 @@ def test_quantise(step: int) -> None:
         assert symbols.shape == tile.shape
         assert symbols.dtype == np.int32
         sizes.append(len(coder.encode(symbols, step)))
-        error = tile / lapped_scale.step_db(step) - coder.multiples(symbols, step)
+        error = tile / scale.step_db(step) - coder.multiples(symbols, step)
         squared_errors.append(np.mean(error**2))
     assert sizes[0] > sizes[1] > sizes[2]
     assert squared_errors[0] < squared_errors[1] < squared_errors[2]
@@ -217,10 +217,10 @@ def test_search_pays() -> None:
     coder, step = tiny.lapped().coder, 1500
 
     def cost(symbols: np.ndarray) -> float:
-        error = tile / lapped_scale.step_db(step) - coder.multiples(symbols, step)
+        error = tile / scale.step_db(step) - coder.multiples(symbols, step)
         return float(np.sum(error**2) + 0.35 * 8 * len(coder.encode(symbols, step)))
 
-    guess = trellis.first_guess(tile / np.float32(lapped_scale.step_db(step)))
+    guess = trellis.first_guess(tile / np.float32(scale.step_db(step)))
     assert cost(coder.quantise(tile, step, 0.35)) < 0.97 * cost(guess)
 
 
@@ -228,113 +228,6 @@ def test_quantise_zeros() -> None:
     zeros = np.zeros((BLOCK, BLOCK, 1, 2), np.float32)
     for coder in coders():
         assert not coder.quantise(zeros, STEP, 0.35).any()
-
-
-class PlainDecoder:
-    """Reads a stream by docs/format.md: the range decoder, contexts, network and tables in plain integers."""
-
-    def __init__(self, arrays: dict[str, np.ndarray], data: bytes, step: int) -> None:
-        self.arrays, self.step = arrays, step
-        self.words = [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
-        self.lower, self.range = 0, 2**64 - 1
-        self.point = self.word() << 32 | self.word()
-        ends = np.cumsum(arrays["size"])
-        self.tables = [f.tolist() for f in np.split(arrays["frequencies"], ends[:-1])]
-
-    def word(self) -> int:
-        return self.words.pop(0) if self.words else 0
-
-    def symbol(self, frequencies: list[int]) -> int:
-        scale = self.range >> 24
-        quantile = ((self.point - self.lower) % 2**64) // scale
-        assert quantile < 2**24
-        index, below = 0, 0
-        while below + frequencies[index] <= quantile:
-            below += frequencies[index]
-            index += 1
-        self.lower = (self.lower + scale * below) % 2**64
-        self.range = scale * frequencies[index]
-        if self.range < 2**32:
-            self.lower = (self.lower << 32) % 2**64
-            self.range = (self.range << 32) % 2**64
-            self.point = (self.point << 32) % 2**64 | self.word()
-        return index
-
-    def uniform(self, bits: int) -> int:
-        return self.symbol([2 ** (24 - bits)] * 2**bits)
-
-    def group(self, table: int, count: int) -> list[int]:
-        frequencies = self.tables[table]
-        indices = [self.symbol(frequencies) for _ in range(count)]
-        values = []
-        for index in indices:
-            if index == len(frequencies) - 1:
-                raw = self.uniform(16) << 16 | self.uniform(16)
-                values.append(-(raw + 1) // 2 if raw & 1 else raw // 2)
-            else:
-                values.append(index + int(self.arrays["minimum"][table]))
-        return values
-
-    def level_input(self, x: int) -> int:
-        e = (x + 3).bit_length() - 1
-        i = ((x + 3) << 8 >> e) - 256
-        return min(255, 8 * e + round(8 * np.log2(1 + i / 256)))
-
-    def level(self, known: dict[tuple[int, ...], int], u: int, v: int, y: int, x: int, size: tuple[int, int]) -> int:
-        kinds = [
-            [(u - 1, v), (u, v - 1)],
-            [(u - 1, v - 1), (u - 2, v), (u, v - 2)],
-            [(u - 2, v + 1), (u - 2, v - 1), (u - 1, v - 2), (u - 3, v), (u, v - 3)],
-        ]
-        kinds = [[(a, b) for a, b in kind if a >= 0 and 0 <= b < 64] for kind in kinds]
-
-        def total(kind: int, y: int, x: int) -> int:
-            return sum(min(abs(known[a, b, y, x]), 2**14) for a, b in kinds[kind])
-
-        n = [max(1, len(kind)) for kind in kinds]
-        height, width = size
-        beside = [(max(y - 1, 0), x), (min(y + 1, height - 1), x), (y, max(x - 1, 0)), (y, min(x + 1, width - 1))]
-        around = sum(total(0, *place) + total(1, *place) for place in beside)
-        everywhere = sum(total(0, b, a) + total(1, b, a) for b in range(height) for a in range(width))
-        means = [64 * total(kind, y, x) // n[kind] for kind in range(3)]
-        means += [16 * around // (n[0] + n[1]), 64 * everywhere // ((n[0] + n[1]) * height * width)]
-        prior = (int(self.arrays["network.spread"][u, v]) - 8 * (self.step - 1536)) >> 8
-        values = np.array([*map(self.level_input, means), min(max(prior, 0), 255), 2 * u, 2 * v], np.int64)
-        for layer in range(3):
-            weight, bias = (self.arrays[f"network.{kind}.{layer}"].astype(np.int64) for kind in ("weight", "bias"))
-            values = np.clip((weight @ values + bias) // 64, 0, 255)
-        return int(values[0])
-
-    def tile(self, diagonals: int, size: tuple[int, int]) -> np.ndarray:
-        known: dict[tuple[int, ...], int] = {}
-        state: dict[tuple[int, ...], int] = {}
-        blocks = [(y, x) for y in range(size[0]) for x in range(size[1])]
-        for d in range(diagonals):
-            places = [(u, d - u, *block) for u in range(64) if 0 <= d - u < 64 for block in blocks]
-            by_table: dict[int, list[tuple[int, ...]]] = {}
-            by_shift: dict[int, list[tuple[int, ...]]] = {}
-            for u, v, y, x in places:
-                s = 0
-                if d:
-                    before = (u, v - 1, y, x) if v else (u - 1, v, y, x)
-                    b = state[before]
-                    s = (b >> 1) ^ (18 * (b & 1)) ^ (4 * (known[before] & 1))
-                state[u, v, y, x] = s
-                t = self.level(known, u, v, y, x, size)
-                shift = max(0, -((83 - t) // 8))
-                index = min(max(t - 8 * shift, 12), 83) - 12 + 72 * (s & 1)
-                by_table.setdefault(index, []).append((u, v, y, x))
-                by_shift.setdefault(shift, []).append((u, v, y, x))
-            for index in sorted(by_table):
-                known |= zip(by_table[index], self.group(index, len(by_table[index])), strict=True)
-            for shift in sorted(by_shift):
-                if shift:
-                    for place in by_shift[shift]:
-                        known[place] = known[place] << shift | self.uniform(shift)
-        symbols = np.zeros((64, 64, *size), np.int32)
-        for place, value in known.items():
-            symbols[place] = value
-        return symbols
 
 
 @pytest.mark.parametrize(("step", "size"), [(1500, (2, 2)), (1, (1, 2)), (900, (1, 1))])
@@ -346,5 +239,7 @@ def test_a_decoder_written_from_the_format_page_agrees(step: int, size: tuple[in
     symbols[np.add(*np.indices((BLOCK, BLOCK))) > 9] = 0
     symbols[2, 1] = 70_000  # an escape
     data = coder.encode(symbols, step)
-    found = PlainDecoder(coder.to_arrays(), data[1:], step).tile(data[0], size)
-    np.testing.assert_array_equal(found, symbols)
+    arrays = {f"coder.{name}": array for name, array in coder.to_arrays().items()}
+    found = plain_decoder.Lapped(arrays, step, size)
+    found.decode(data)
+    np.testing.assert_array_equal(found.symbols, symbols)

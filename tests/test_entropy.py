@@ -1,4 +1,3 @@
-import bisect
 import contextlib
 
 import hypothesis
@@ -7,6 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+import plain_decoder
 from sarcodec import errors
 from sarcodec.autoencoder import latents as autoencoder_latents
 from sarcodec.autoencoder.latents import LatentCoder
@@ -28,37 +28,8 @@ def laplacian_tables(channels: int, seed: int = 0) -> list[SymbolTable]:
 
 def reference_decode(data: bytes, shape: tuple[int, int, int], tables: list[SymbolTable]) -> np.ndarray:
     """Decode with Python integers alone, as docs/format.md says; nothing of the package's coder is used."""
-    words = [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
-    queue = iter(words + [0] * 4)
-    lower, span, point = 0, MASK, (next(queue) << 32) | next(queue)
-
-    def symbol(cdf: list[int]) -> int:
-        nonlocal lower, span, point
-        scale = span >> 24
-        quantile = ((point - lower) & MASK) // scale
-        s = bisect.bisect_right(cdf, quantile) - 1  # cdf[s] <= quantile < cdf[s + 1]
-        lower = (lower + scale * cdf[s]) & MASK
-        span = scale * (cdf[s + 1] - cdf[s])
-        if span < 2**32:
-            lower, span = (lower << 32) & MASK, span << 32
-            point = ((point << 32) & MASK) | next(queue)
-        return s
-
-    uniform = [s << 8 for s in range(2**16 + 1)]
-    channels = []
-    for t in tables:
-        cdf = [0, *np.cumsum(t.frequencies).tolist()]
-        escape = len(cdf) - 2
-        indices = [symbol(cdf) for _ in range(shape[1] * shape[2])]
-        values = []
-        for index in indices:
-            if index == escape:
-                raw = (symbol(uniform) << 16) | symbol(uniform)
-                values.append(-((raw + 1) >> 1) if raw & 1 else raw >> 1)
-            else:
-                values.append(index + t.minimum)
-        channels.append(values)
-    return np.array(channels, np.int64).reshape(shape)
+    plain = [(table.minimum, [0, *np.cumsum(table.frequencies).tolist()]) for table in tables]
+    return plain_decoder.version_1(data, shape[1:], plain)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -14,6 +14,7 @@ import torch
 
 from sarcodec import radiometry, tiling
 from sarcodec.autoencoder import architecture, checkpoint, normalization, variants
+from sarcodec.autoencoder import latents as autoencoder_latents
 from sarcodec.autoencoder import network as autoencoder_network
 from sarcodec.codec import codec, encoding, stored_tiles
 from sarcodec.codec import layout as codec_layout
@@ -214,3 +215,25 @@ def symbols(data: bytes, band: int = 0) -> np.ndarray:
 
 def tensors_equal(a: Any, b: Any) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@functools.cache
+def variant_bytes(**changes: Any) -> bytes:
+    """The file of an autoencoder (``changes`` to CONFIG) of random weights, nowhere zero, and fitted tables."""
+    config = dataclasses.replace(CONFIG, **changes)
+    torch.manual_seed(0)
+    model = variants.build(config).train()
+    for weights in model.parameters():
+        if not weights.any():
+            torch.nn.init.normal_(weights, std=0.1)
+    batch = torch.from_numpy(np.stack([BOUNDS.apply(db((SIZE, SIZE), seed)) for seed in range(4)]))[:, None]
+    with torch.no_grad():
+        for _ in range(8):  # for the statistics of batch norms
+            model(batch)
+        latents = list(model.eval().encode(batch).numpy())
+    fitted = autoencoder_latents.LatentCoder.fit(latents, np.full(config.latent_channels, 0.05, np.float32), (1, 2))
+    tables = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in fitted.to_arrays().items()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "variant.ckpt"
+        checkpoint.save(path, checkpoint.Checkpoint(config, NORMALIZER, model.state_dict(), tables))
+        return path.read_bytes()
