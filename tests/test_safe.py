@@ -355,7 +355,7 @@ def test_a_flipped_bit_in_the_name_of_a_file_in_a_zip(made: Path, tmp_path: Path
     data = bytearray(place.read_bytes())
     data[data.rindex(f"{made.name}/annotation/calibration/noise".encode()) + 3] ^= 1
     place.write_bytes(data)
-    with pytest.raises(errors.FormatError, match=r"cannot be opened, or is truncated .File name in directory"):
+    with pytest.raises(errors.FormatError, match=r"cannot be opened, or is truncated \(File name in directory"):
         compress(place, tmp_path / "b.sarc")
     place.write_bytes(bytes(data).replace(b"__MACOSX/readme", bytes(15)))  # up to the first zero
     with pytest.raises(errors.FormatError, match=r"a\.zip: holds a file without a name"):

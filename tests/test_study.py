@@ -192,6 +192,35 @@ def test_load(made: Made, tmp_path: Path) -> None:
         results.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("cell.json", '"parameters": ', '"parameters": -', "cell.json is damaged.*parameters is out of range"),
+        ("cell.json", '"latent_ratio": 16.0', '"latent_ratio": 26.0', "latent_ratio is 26.0, of its model 16"),
+        ("cell.json", '"epoch": ', '"epoch": null, "was": ', "epoch is None, not of type int"),
+        ("cell.json", '"name": "', '"name": "\\u202e', "name is"),
+        ("cell.json", "{", "[" * 100_000, "cell.json is damaged"),
+        ("rows.json", '"psnr_db": ', '"psnr_db": "a", "was": ', "rows.json.*psnr_db is 'a', not a number"),
+        ("rows.json", '"bits_per_pixel": ', '"bits_per_pixel": 0, "was": ', "bits_per_pixel is 0"),
+        ("rows.json", '"step": ', '"step": 1.5, "was": ', "step is 1.5"),
+        ("floats.json", '"image": ', '"picture": ', "floats.json is damaged.*no 'image'"),
+        ("history.jsonl", '"psnr": ', '"psnr": NaN, "was": ', "history.jsonl is damaged.*psnr is nan"),
+        ("history.jsonl", "{", "\udcff{", "history.jsonl is damaged"),
+        ("../../study.json", '"cells": ', '"cells": 7, "was": ', "study.json is damaged.*cells is 7"),
+        ("../../study.json", '"cells": [', '"cells": ["../x", ', "no name of a cell"),
+    ],
+)
+def test_damaged_files_are_one_line(made: Made, tmp_path: Path, file: str, old: str, new: str, message: str) -> None:
+    study = Path(shutil.copytree(made.folder, tmp_path / "study"))
+    path = study / "cells" / NAMES[0] / file
+    text = path.read_text()
+    assert old in text
+    path.write_bytes(text.replace(old, new, 1).encode(errors="surrogateescape"))
+    with pytest.raises(errors.FormatError, match=message) as caught:
+        choose.choose(study, 30, 0.85, (0.8, 1.2), 0.85)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 500
+
+
 def stored(made: Made, name: str) -> list[dict[str, float]]:
     """The rows of a cell as the file has them, read by hand."""
     records = json.loads((made.folder / "cells" / name / "rows.json").read_text())

@@ -180,6 +180,14 @@ def test_config_refuses_unknown_keys() -> None:
         ("warmup_steps", -1),
         ("weight_decay", -0.1),
         ("seed", -1),
+        ("epochs", 1.5),
+        ("epochs", "9"),
+        ("batch_size", True),
+        ("seed", 2**80),
+        ("learning_rate", math.inf),
+        ("tensorboard", 1),
+        ("schedule", ["cosine"]),
+        ("loss", {"mse": 1.0}),
     ],
 )
 def test_config_refuses_bad_values(name: str, value: Any) -> None:

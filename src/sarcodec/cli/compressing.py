@@ -47,7 +47,10 @@ def compress(
         float | None, typer.Option(help="Value of pixels that hold nothing, where the source does not declare it.")
     ] = None,
     accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help="Compress also where many valid pixels are lost to the quantity.")
+        bool,
+        typer.Option(
+            "--accept-loss", help="Compress also where many pixels are lost, or a product's checksums do not hold."
+        ),
     ] = False,
     step: Annotated[int | None, typer.Option(help="The model's own quantisation step.")] = None,
     effort: Annotated[int, typer.Option(help="1 to 4: 2 is half a per cent smaller and slower.")] = 1,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -177,6 +179,7 @@ def create_raster(
     with atomic.output(path, overwrite=overwrite, named=overviews is not None) as temporary:
         plain = temporary if overviews is None else temporary.with_suffix(".plain.tif")
         try:
+            _check_room(Path(path).parent, info)
             settings = {"GDAL_CACHEMAX": CACHE_BYTES, "GDAL_TIFF_INTERNAL_MASK": True}
             with rasterio.Env(**settings), _create(plain, info) as dataset:
                 yield RasterWriter(dataset, info)
@@ -185,10 +188,18 @@ def create_raster(
                 _optimise(plain, temporary, overviews)
                 _check_written(temporary)
         except rasterio.errors.RasterioError as cause:
-            raise OSError(str(cause)) from cause
+            raise OSError(str(cause.__cause__ or cause)) from cause
         finally:
             if plain != temporary:
                 plain.unlink(missing_ok=True)
+
+
+def _check_room(folder: Path, info: RasterInfo) -> None:
+    """Raise OSError where there is no room for a raster: GDAL finds out late, and says so in lines of its own."""
+    bands = info.count + (info.mask == "alpha")
+    need, usage = bands * info.height * info.width * np.dtype(info.dtype).itemsize, shutil.disk_usage(folder)
+    if usage.total > 0 and usage.free < need:
+        raise OSError(errno.ENOSPC, f"no space left on device: {need:,} bytes are needed, {usage.free:,} are free")
 
 
 def _create(path: Path, info: RasterInfo) -> rasterio.io.DatasetWriter:

@@ -21,7 +21,8 @@ class Asked(TypedDict, total=False):
     ``quality`` is 1 (smallest) to 100 (best); ``bpp`` bits per pixel; ``ratio`` true ratio to 16 bit; ``psnr`` in dB
     (peak 30 dB); ``rmse`` in dB; ``max_error`` in dB, which no valid pixel exceeds; ``step`` the model's own. At most
     one of them. ``nodata`` is the value of pixels that hold nothing, where the source does not declare it;
-    ``accept_loss`` compresses also where many valid pixels are what the quantity cannot hold. ``goal`` is one of
+    ``accept_loss`` compresses also where many valid pixels are what the quantity cannot hold, or where files of a
+    product have not the checksums that its manifest says. ``goal`` is one of
     :mod:`sarcodec.scene.rate_control` that is made already.
     """
 

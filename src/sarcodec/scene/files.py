@@ -68,8 +68,9 @@ def compress_file(
     Raises
     ------
     InputError, FormatError, OutputError
-        For unusable, damaged or ambiguous input, for pixels that the quantity cannot hold
-        (:mod:`sarcodec.codec.validity`), or an output that cannot be written or is the source.
+        For unusable, damaged or ambiguous input, for a product whose files are not what its manifest says, for
+        pixels that the quantity cannot hold (:mod:`sarcodec.codec.validity`), or an output that cannot be written or
+        is the source.
     """
     options, goal = asking.resolve(asked, options)
     known = radiometry.Quantity.parse(quantity) if isinstance(quantity, str) else quantity
