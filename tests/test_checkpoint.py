@@ -32,7 +32,9 @@ def rewrite(path: Path, **changes: Any) -> None:
     record = json.loads(header["__metadata__"]["sarcodec"]) | changes
     record = {key: value for key, value in record.items() if value is not None}
     tensors = safetensors.torch.load(data)
-    sealed = integrity.seal(tensors, record)  # forged well, so that it comes to what reads it
+    sealed = integrity.seal(
+        {name: value.numpy() for name, value in tensors.items()}, record
+    )  # forged well, so that it comes to what reads it
     path.write_bytes(safetensors.torch.save(tensors, {"sarcodec": json.dumps(sealed)}))
 
 

@@ -230,21 +230,22 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from sarcodec import errors, io, tiling
+from sarcodec import errors, tiling
+from sarcodec.raster import geotiff, info
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder, side = Path(sys.argv[1]), 520
-info = io.RasterInfo(1, side, side, "float32", crs="EPSG:32632", transform=(10.0, 0.0, 0.0, 0.0, -10.0, 0.0))
+about = info.RasterInfo(1, side, side, "float32", crs="EPSG:32632", transform=(10.0, 0.0, 0.0, 0.0, -10.0, 0.0))
 pixels = np.random.default_rng(0).random((side, side), np.float32)
 for limit in map(int, sys.argv[2:]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit or resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     try:
-        with io.create_raster(folder / f"{limit}.tif", info, overviews="average") as raster:
+        with geotiff.create_raster(folder / f"{limit}.tif", about, overviews="average") as raster:
             raster.write(0, tiling.Window(0, side, 0, side), pixels)
     except errors.OutputError:
         print("refused", limit)
         continue
-    with io.open_raster(folder / f"{limit}.tif") as raster:
+    with geotiff.open_raster(folder / f"{limit}.tif") as raster:
         assert (raster.read(0, tiling.Window(0, side, 0, side)) == pixels).all(), limit
     print("whole", limit, (folder / f"{limit}.tif").stat().st_size)
 """

@@ -11,6 +11,7 @@ import tiny
 from sarcodec import errors
 from sarcodec.autoencoder import architecture, inference, variants
 from sarcodec.autoencoder import network as autoencoder_network
+from sarcodec.runtime import devices
 
 
 def transform(precision: str = "float32", **options: str) -> inference.Transform:
@@ -93,7 +94,7 @@ def test_bad_precision() -> None:
 
 def test_automatic_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     for able in (True, False):
-        monkeypatch.setattr(inference, "has_bfloat16", lambda device, able=able: able)
+        monkeypatch.setattr(devices, "has_bfloat16", lambda device, able=able: able)
         assert transform("auto").bfloat16 is able
         assert transform("float32").bfloat16 is False
 

@@ -28,7 +28,9 @@ def rewritten(path: Path, tensors: dict[str, torch.Tensor] | None = None, **chan
     data = path.read_bytes()
     record = json.loads(modelfile.metadata(data)["sarcodec"]) | changes
     kept = {k: v for k, v in (safetensors.torch.load(data) | (tensors or {})).items() if v is not None}
-    sealed = integrity.seal(kept, record)  # forged well, so that it comes to what reads it
+    sealed = integrity.seal(
+        {name: value.numpy() for name, value in kept.items()}, record
+    )  # forged well, so that it comes to what reads it
     path.write_bytes(safetensors.torch.save(kept, {"sarcodec": json.dumps(sealed)}))
     return path
 

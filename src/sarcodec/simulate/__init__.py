@@ -2,3 +2,7 @@
 
 Arrays only; no file is read or written.
 """
+
+from sarcodec.simulate.scenes import Scene, scene
+
+__all__ = ["Scene", "scene"]
