@@ -21,7 +21,7 @@ import pytest
 import tiny
 from sarcodec import errors
 from sarcodec.autoencoder import checkpoint
-from sarcodec.codec import codec
+from sarcodec.codec import codec, encoding
 from sarcodec.scene import files, model_store
 from sarcodec.training import loop
 from test_cli import call
@@ -29,14 +29,14 @@ from test_training import FILES, config, history
 
 resource = pytest.importorskip("resource", reason="limits as POSIX has them")
 CODER = codec.Codec(model_store.bounded_engine(1.0))
-TILES = codec.Options(tile=64)
+TILES = encoding.Options(tile=64)
 TRAIN = """
 import sys, tiny
 from pathlib import Path
-from sarcodec import training
+from sarcodec.training import loop
 from test_training import config
 folder, patches = map(Path, sys.argv[1:])
-steps = training.resume(folder) if (folder / "run.json").exists() else training.start(
+steps = loop.resume(folder) if (folder / "run.json").exists() else loop.start(
     folder, patches, tiny.CONFIG, config(epochs=60, save_minutes=1e-9))
 for step in steps:
     print(step.step, flush=True)
