@@ -208,6 +208,7 @@ def test_load(made: Made, tmp_path: Path) -> None:
         ("history.jsonl", "{", "\udcff{", "history.jsonl is damaged"),
         ("../../study.json", '"cells": ', '"cells": 7, "was": ', "study.json is damaged.*cells is 7"),
         ("../../study.json", '"cells": [', '"cells": ["../x", ', "no name of a cell"),
+        ("../../study.json", '"cells": [', '"cells": ["' + "x" * 300 + '", ', "a name of more than 255 bytes"),
     ],
 )
 def test_damaged_files_are_one_line(made: Made, tmp_path: Path, file: str, old: str, new: str, message: str) -> None:

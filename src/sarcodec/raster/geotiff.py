@@ -179,9 +179,8 @@ def create_raster(
     with atomic.output(path, overwrite=overwrite, named=overviews is not None) as temporary:
         plain = temporary if overviews is None else temporary.with_suffix(".plain.tif")
         try:
-            _check_room(Path(path).parent, info)
             settings = {"GDAL_CACHEMAX": CACHE_BYTES, "GDAL_TIFF_INTERNAL_MASK": True}
-            with rasterio.Env(**settings), _create(plain, info) as dataset:
+            with rasterio.Env(**settings), _create(plain, info, Path(path).parent) as dataset:
                 yield RasterWriter(dataset, info)
             _check_written(plain)
             if overviews is not None:
@@ -202,7 +201,7 @@ def _check_room(folder: Path, info: RasterInfo) -> None:
         raise OSError(errno.ENOSPC, f"no space left on device: {need:,} bytes are needed, {usage.free:,} are free")
 
 
-def _create(path: Path, info: RasterInfo) -> rasterio.io.DatasetWriter:
+def _create(path: Path, info: RasterInfo, folder: Path) -> rasterio.io.DatasetWriter:
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "count": info.count + (info.mask == "alpha"),
@@ -221,6 +220,7 @@ def _create(path: Path, info: RasterInfo) -> rasterio.io.DatasetWriter:
             profile["crs"] = rasterio.crs.CRS.from_user_input(info.crs)
         if info.transform is not None:
             profile["transform"] = rasterio.Affine(*info.transform)
+        _check_room(folder, info)
         dataset = _open(path, "w", **profile)
         try:
             _annotate(dataset, info)

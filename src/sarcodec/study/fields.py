@@ -15,6 +15,10 @@ MOST = 1e12
 """No figure of a study is larger."""
 
 
+LONGEST_NAME = 255
+"""Bytes of the longest name of a file or folder."""
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Let whatever is wrong with a file be a FormatError of one line that names it."""
@@ -75,6 +79,14 @@ def figure(record: Any, key: str) -> float:
     if abs(value) > MOST and value not in (math.inf, -math.inf):
         raise ValueError(f"{key} is out of range")
     return float(value)
+
+
+def path(name: str) -> Path:
+    """Return a path, whose names must be such as a file system can have."""
+    found = Path(name)
+    if any(len(part.encode()) > LONGEST_NAME for part in found.parts):
+        raise ValueError(f"a name of more than {LONGEST_NAME} bytes: {name}")
+    return found
 
 
 def mapping(record: Any, key: str) -> dict[str, Any]:

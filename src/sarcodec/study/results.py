@@ -221,10 +221,10 @@ def _plan(path: Path) -> tuple[tuple[str, ...], tuple[Path, ...], Path | None]:
         return (), (), None
     record = fields.read_record(path)
     with fields.reading(path):
-        cells, images = fields.texts(record, "cells"), fields.texts(record, "images")
-        if strange := [name for name in cells if Path(name).name != name]:
+        cells, images = fields.texts(record, "cells"), tuple(map(fields.path, fields.texts(record, "images")))
+        if strange := [name for name in cells if fields.path(name).name != name]:
             raise ValueError(f"{strange[0]!r} is no name of a cell")
-        return cells, tuple(map(Path, images)), Path(fields.text(record, "patches"))
+        return cells, images, fields.path(fields.text(record, "patches"))
 
 
 def _finished(folder: Path) -> Finished:
