@@ -189,7 +189,7 @@ def test_preview_is_what_is_decoded(name: str, shape: tuple[int, int]) -> None:
     db = tiny.db(shape, 2)
     record = engine.band(info(db))
     coder = engine.at([record], step)
-    (encoded,) = coder.encode([db], whole(shape))
+    (encoded,) = coder.encode([db], whole(shape), [np.ones(shape, bool)])
     size = -(-shape[0] // engine.stride), -(-shape[1] // engine.stride)
     (latent,) = coder.decode([encoded.data], size)
     assert latent.shape == (engine.channels, *size)
@@ -223,7 +223,7 @@ def test_bounded_engine() -> None:
     for bound in (0.001, 0.4, 100.0):
         engine = nearlossless_engine.BoundedEngine(bound)
         db = tiny.db((40, 70), 4)
-        (encoded,) = engine.at([BAND], 1).encode([db], whole(db.shape))
+        (encoded,) = engine.at([BAND], 1).encode([db], whole(db.shape), [np.ones(db.shape, bool)])
         assert np.abs(encoded.preview() - db).max() <= bound
     for bound in (0.0, 0.0009, 100.1, float("nan")):
         with pytest.raises(errors.InputError, match="max_error"):

@@ -281,12 +281,13 @@ FULL_DISK = """
 import json, resource, signal, sys, warnings
 from pathlib import Path
 import numpy as np
-from sarcodec import errors, io, tiling
+from sarcodec import errors, tiling
+from sarcodec.raster import geotiff, info
 warnings.simplefilter("error")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder, cases = Path(sys.argv[1]), json.loads(sys.argv[2])
 for number, (side, dtype, tags, limits) in enumerate(cases):
-    info = io.RasterInfo(2, side, side, dtype, tags={"NOTE": "x" * tags})
+    about = info.RasterInfo(2, side, side, dtype, tags={"NOTE": "x" * tags})
     whole = tiling.Window(0, side, 0, side)
     cube = np.random.default_rng(0).integers(1, 200, (2, side, side)).astype(dtype)
     for limit in [*limits, None]:
@@ -294,17 +295,17 @@ for number, (side, dtype, tags, limits) in enumerate(cases):
         room = resource.RLIM_INFINITY if limit is None else limit
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
         try:
-            with io.create_raster(target, info) as raster:
+            with geotiff.create_raster(target, about) as raster:
                 for band in range(2):
                     raster.write(band, whole, cube[band])
         except errors.OutputError as error:
             assert str(target) in str(error), error
             print("refused", number, limit)
             continue
-        with io.open_raster(target) as raster:
+        with geotiff.open_raster(target) as raster:
             for band in range(2):
                 assert (raster.read(band, whole) == cube[band]).all(), (number, limit)
-            assert raster.info.tags == info.tags, (number, limit)
+            assert raster.info.tags == about.tags, (number, limit)
         print("whole", number, limit)
 """
 

@@ -169,7 +169,7 @@ def test_a_model_is_loaded_once(archive: Path, model: Path, tmp_path: Path, monk
         loaded.append(words)
         return load(*words, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(files, "open_codec", counted)
+    monkeypatch.setattr(model_store, "open_codec", counted)
     jobs = scene_sources.decompress_jobs([archive / "forest.sarc", archive / "harbour.sarc"], tmp_path / "new")
     assert all(outcome.size for outcome in batch.decompress_files(jobs, model=model))
     assert loaded == [(model,)]

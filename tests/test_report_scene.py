@@ -101,7 +101,7 @@ def header(shape):
     """What the survey asks of a header."""
 
     class Header:
-        bands, version = (container_header.Band.offset(0.0),), 2
+        bands, version = (container_header.Band.of_offset(0.0),), 2
 
     Header.shape = (1, *shape)
     return Header()

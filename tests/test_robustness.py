@@ -8,6 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from sarcodec.raster import safe
+
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "robustness.py"
 CASES = {
     "damaged .sarc": 150,
@@ -61,7 +63,7 @@ def test_a_reader_that_accepts_damage_is_found(robustness: ModuleType, monkeypat
 def test_a_product_whose_checksums_are_not_held_to_is_found(
     robustness: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(robustness.folders.scene.safe.ProductReader, "check", lambda _: None)
+    monkeypatch.setattr(safe.ProductReader, "check", lambda _: None)
     assert robustness.run("damaged SAFE folder", 2, tuple(range(30))).outcomes["wrong"] > 2
 
 

@@ -266,14 +266,16 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import torch
-from sarcodec import codec, errors, scene
+from sarcodec import errors
+from sarcodec.codec import encoding
+from sarcodec.scene import files, model_store
 torch.set_num_threads(1)
 source, packed, model, folder = map(Path, sys.argv[1:])
-coder = scene.open_codec(model)
+coder = model_store.open_codec(model)
 resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))
 for work in (
-    lambda: scene.compress_file(source, folder / "b.sarc", coder, options=encoding.Options(tile=64)),
-    lambda: scene.decompress_file(packed, folder / "b.tif", model=model),
+    lambda: files.compress_file(source, folder / "b.sarc", coder, options=encoding.Options(tile=64)),
+    lambda: files.decompress_file(packed, folder / "b.tif", model=model),
 ):
     try:
         work()

@@ -24,6 +24,7 @@ from sarcodec.evaluation import chips, roundtrip
 from sarcodec.metrics import error, summary
 from sarcodec.raster import geotiff
 from sarcodec.raster import info as raster_info
+from sarcodec.scene import model_store
 from sarcodec.study import (
     choose,
     findings,
@@ -39,6 +40,7 @@ from sarcodec.study import (
     tables,
     verdict,
 )
+from sarcodec.training import loop
 
 SIDE = 160
 PLAN = """
@@ -393,7 +395,7 @@ def test_restored_chip_is_the_row(made: Made) -> None:
     study = results.load(made.folder)
     chip = next(iter(chips.read(study.images)))
     cell = study.cells[0]
-    coder = pictures.scene.open_codec(cell.folder / "best.ckpt")
+    coder = model_store.open_codec(cell.folder / "best.ckpt")
     db, used = chips.restore(chip, coder, 4)
     expected = next(r for r in cell.rows if (r.image, r.step) == (chip.image, 4))
     assert error.psnr(chip.db, db, chip.valid) == pytest.approx(expected.metrics.psnr_db, abs=1e-6)
@@ -635,7 +637,7 @@ def test_a_cell_that_fails_does_not_end_the_study(tmp_path: Path, monkeypatch: p
         raise errors.TrainingError("loss nan at step 3")
         yield
 
-    monkeypatch.setattr(run.training, "start", fail)
+    monkeypatch.setattr(loop, "start", fail)
     found = plan.read(tmp_path / "study.toml")
     notes = [step.note for step in run.run(found, tmp_path / "out")]
     assert begun == [cell.name for cell in found.cells]

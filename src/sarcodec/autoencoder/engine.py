@@ -79,8 +79,10 @@ class AutoencoderTileCoder:
         pairs = zip(db, self.bounds, strict=True)
         return [int(np.count_nonzero((image < bounds.vmin) | (image > bounds.vmax))) for image, bounds in pairs]
 
-    def encode(self, db: Sequence[FloatArray], core: engine.Core) -> list[engine.Encoded]:
-        """Encode the core of windows, each by itself."""
+    def encode(
+        self, db: Sequence[FloatArray], core: engine.Core, valid: Sequence[engine.Mask]
+    ) -> list[engine.Encoded]:
+        """Encode the core of windows, each by itself, whichever pixels count."""
         return [self._encode(image, bounds, core) for image, bounds in zip(db, self.bounds, strict=True)]
 
     def _encode(self, db: FloatArray, bounds: normalization.Bounds, core: engine.Core) -> engine.Encoded:

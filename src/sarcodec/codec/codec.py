@@ -69,7 +69,8 @@ class Codec:
             replace(band, clipped=round(out / max(counted.valid, 1), 6))
             for band, out, counted in zip(plan.bands, clipped, tallies, strict=True)
         )
-        writer.finish(self._header(layout, plan, bands))
+        constants = [counted.constant for counted in tallies]
+        writer.finish(self._header(layout, plan, bands).with_constants(constants))
         return tally
 
     def decompress(

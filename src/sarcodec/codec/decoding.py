@@ -53,18 +53,39 @@ def strips(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> It
     quantity = radiometry.Quantity.parse(reader.header.quantity)
     dtype, nodata = packing.working(raster)
     packed = packing.Packing.of(raster, wanted.band)
+    constant = _constant(reader, wanted.band, quantity, dtype, nodata)
     mask_rows = stored_tiles.MaskRows(reader, wanted.band, wanted.window)
     for top, db in _decoded(reader, engine, wanted):
         rows = max(CONVERT_PIXELS // db.shape[1], 1)
         for first in range(0, len(db), rows):
             part = db[first : first + rows]
             pixels = radiometry.from_db(part, quantity, dtype, nodata)
-            if packed is not None:
+            if constant is not None:
+                pixels[:] = constant
+            elif packed is not None:
                 pixels = packed.snap(pixels)
             codes = mask_rows.rows(top + first, top + first + len(part))
             for code in np.unique(codes[codes != radiometry.Fill.VALID]):
                 pixels[codes == code] = radiometry.fill_value(int(code), pixels.dtype, nodata)
             yield top + first, pixels
+
+
+def _constant(
+    reader: archive.Reader, band: int, quantity: radiometry.Quantity, dtype: str, nodata: float | None
+) -> npt.NDArray[Any] | None:
+    """Return the one value of a band's valid pixels, of shape (1,); None where the header tells of none."""
+    value = reader.header.constant(band)
+    if value is None:
+        return None
+    limits = np.finfo(dtype) if np.dtype(dtype).kind == "f" else np.iinfo(dtype)
+    if limits.min <= value <= limits.max:
+        pixel = np.array([value], dtype)
+        if pixel[0] == value and radiometry.classify(pixel, quantity, nodata)[0] == radiometry.Fill.VALID:
+            return pixel
+    raise errors.FormatError(
+        f"{reader.name}: the header says that all pixels of band {band + 1} are {value:.9g}, which no valid {dtype} "
+        f"pixel in {quantity.value} can be; it was altered"
+    )
 
 
 def _decoded(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> Iterator[tuple[int, FloatArray]]:

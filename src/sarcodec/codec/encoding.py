@@ -144,7 +144,7 @@ def tile(
         coder = engine.at([plan.bands[band] for band in group], plan.step, plan.effort)
         valid = [code == radiometry.Fill.VALID for code in codes]
         db = coder.fill([radiometry.to_db(image, layout.quantity) for image in pixels], valid)
-        encoded = coder.encode(db, inside)
+        encoded = coder.encode(db, inside, valid)
         inner = [(image[inside], known[inside]) for image, known in zip(db, valid, strict=True)]
         clipped = coder.outside([image[known] for image, known in inner])
         entries = [

@@ -66,8 +66,8 @@ class TileCoder(Protocol):
         """Count pixels that the engine clips."""
         ...
 
-    def encode(self, db: Sequence[FloatArray], core: Core) -> list[Encoded]:
-        """Encode the ``core`` of windows (h, w) in dB without invalid pixels."""
+    def encode(self, db: Sequence[FloatArray], core: Core, valid: Sequence[Mask]) -> list[Encoded]:
+        """Encode the ``core`` of filled windows (h, w) in dB, of which the ``valid`` pixels count."""
         ...
 
     def decode(self, data: Sequence[bytes], size: tuple[int, int]) -> list[FloatArray]:
@@ -153,9 +153,14 @@ def groups(count: int) -> tuple[tuple[int, ...], ...]:
 
 def cut(latent: FloatArray, core: Core, stride: int) -> FloatArray:
     """Cut the latent positions of a core out of those of its window; positions are the last two axes."""
-    rows, columns = (slice(part.start // stride, -(-part.stop // stride)) for part in core)
-    part: FloatArray = latent[..., rows, columns]
+    part: FloatArray = latent[(..., *positions(core, stride))]
     return part
+
+
+def positions(core: Core, stride: int) -> Core:
+    """Return the latent positions of a core of pixels."""
+    rows, columns = (slice(part.start // stride, -(-part.stop // stride)) for part in core)
+    return rows, columns
 
 
 def fill_with_mean(db: FloatArray, valid: Mask) -> FloatArray:

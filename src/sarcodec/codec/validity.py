@@ -6,6 +6,7 @@ as fill, as every archive has them, and are kept exactly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,13 +32,16 @@ LIMITS: Mapping[radiometry.Quantity, float] = {
 class Tally:
     """How many pixels there are, how many are coded as valid, and how many of the source's valid ones are lost.
 
-    In decibels what is out of range is coded, and counts as lost too.
+    In decibels what is out of range is coded, and counts as lost too. ``least`` and ``greatest`` are of the valid
+    pixels, in the source's quantity.
     """
 
     pixels: int = 0
     valid: int = 0
     lost: int = 0
     out_of_range: int = 0
+    least: float = math.inf
+    greatest: float = -math.inf
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -45,7 +49,14 @@ class Tally:
             self.valid + other.valid,
             self.lost + other.lost,
             self.out_of_range + other.out_of_range,
+            min(self.least, other.least),
+            max(self.greatest, other.greatest),
         )
+
+    @property
+    def constant(self) -> float | None:
+        """The value that all valid pixels have, an int where they are integers; None where they differ."""
+        return self.least if self.least == self.greatest else None
 
     @property
     def lost_share(self) -> float:
@@ -62,11 +73,13 @@ def count(pixels: npt.NDArray[Any], codes: npt.NDArray[np.uint8], quantity: radi
     """Count the pixels of a window (any shape, in ``quantity``) with their codes of :func:`radiometry.classify`."""
     valid = codes == radiometry.Fill.VALID
     inside = int(np.count_nonzero(valid))
+    found = pixels if inside == pixels.size else pixels[valid]
+    span = (found.min().item(), found.max().item()) if inside else (math.inf, -math.inf)
     if quantity is not radiometry.Quantity.DB:
-        return Tally(pixels.size, inside, int(np.count_nonzero(codes == radiometry.Fill.NEGATIVE)))
+        return Tally(pixels.size, inside, int(np.count_nonzero(codes == radiometry.Fill.NEGATIVE)), 0, *span)
     low, high = DB_RANGE
     outside = int(np.count_nonzero(valid & ((pixels < low) | (pixels > high))))
-    return Tally(pixels.size, inside, 0, outside)
+    return Tally(pixels.size, inside, 0, outside, *span)
 
 
 def reason(tally: Tally, quantity: radiometry.Quantity) -> str:

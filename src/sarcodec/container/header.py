@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ MAX_SIDE = 1 << 20
 MAX_BANDS = 1024
 MAX_TILE = 4096
 MAX_CHANNELS = 4096
+CONSTANT = "constant"
+"""Key of ``extra``: for each band the value that all its valid pixels have, or None."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,29 @@ class Header:
     def clips(self) -> bool:
         """Whether its bands have bounds that pixels were clipped to; else they have an offset."""
         return self.version == 1
+
+    def with_constants(self, values: Sequence[float | None]) -> Header:
+        """Return a header that tells the value of all valid pixels of each band, None where there is no one value."""
+        if all(value is None for value in values):
+            return self
+        return replace(self, extra={**self.extra, CONSTANT: list(values)})
+
+    def constant(self, band: int) -> float | None:
+        """Return the value that all valid pixels of a band (0-based) have, None where the file tells of none.
+
+        It is a finite number, else FormatError; whether the raster's pixels can have it is for the caller to see.
+        """
+        values = self.extra.get(CONSTANT)
+        if values is None:
+            return None
+        if not isinstance(values, list) or len(values) != len(self.bands):
+            raise errors.FormatError(f"header: {CONSTANT} is no list of a value for each band")
+        value = values[band]
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+            raise errors.FormatError(f"header: {CONSTANT} of band {band + 1} is no finite number")
+        return value
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -180,6 +180,41 @@ class CoefficientCoder:
             symbols[:rows, :columns] = found.reshape(rows, columns, *scaled.shape[2:])
         return symbols
 
+    def requantise(
+        self,
+        coefficients: FloatArray,
+        symbols: Integers,
+        blocks: npt.NDArray[np.bool_],
+        choice: Choice,
+        step_index: int,
+        weight: float,
+    ) -> Integers:
+        """Choose the symbols of some blocks of a tile anew.
+
+        Parameters
+        ----------
+        coefficients : ndarray of float32
+            (BLOCK, BLOCK, n) in dB, of the n blocks alone.
+        symbols : ndarray of int32
+            (BLOCK, BLOCK, h, w): what is known of the tile.
+        blocks : ndarray of bool
+            (h, w): which n blocks.
+        choice : Choice
+            What :meth:`choose` says of ``symbols``.
+        step_index, weight
+            As of :meth:`quantise`.
+
+        Returns
+        -------
+        ndarray of int32
+            Symbols of the tile.
+        """
+        scaled = coefficients / np.float32(scale.step_db(step_index))
+        shift, table = choice.shift[:, :, blocks], choice.table[:, :, blocks] % np.uint8(TABLES)
+        mixed = symbols.copy()
+        mixed[:, :, blocks] = trellis.search(scaled, table, shift, self._bits, weight)
+        return mixed
+
     def multiples(self, symbols: Integers, step_index: int, choice: Choice | None = None) -> FloatArray:
         """Return the reconstructed coefficients in units of the step, as :meth:`decode` does."""
         choice = choice or self.choose(symbols, step_index)

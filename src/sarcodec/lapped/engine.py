@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from sarcodec.codec import engine
 from sarcodec.container import header
+from sarcodec.lapped import islands, restorer, scale, transform
 from sarcodec.lapped import model as lapped_model
-from sarcodec.lapped import restorer, scale, transform
 from sarcodec.runtime import threads
 
 FloatArray = npt.NDArray[np.float32]
@@ -83,17 +83,21 @@ class LappedTileCoder:
         """Count pixels that are clipped at :data:`MOST_DB`."""
         return [_outside(image, offset) for image, offset in zip(db, self.offsets, strict=True)]
 
-    def encode(self, db: Sequence[FloatArray], core: engine.Core) -> list[engine.Encoded]:
+    def encode(
+        self, db: Sequence[FloatArray], core: engine.Core, valid: Sequence[engine.Mask]
+    ) -> list[engine.Encoded]:
         """Encode the core of windows, each by itself."""
-        return [self._encode(image, offset, core) for image, offset in zip(db, self.offsets, strict=True)]
+        return [self._encode(*one, core) for one in zip(db, valid, self.offsets, strict=True)]
 
-    def _encode(self, db: FloatArray, offset: np.float32, core: engine.Core) -> engine.Encoded:
+    def _encode(self, db: FloatArray, valid: engine.Mask, offset: np.float32, core: engine.Core) -> engine.Encoded:
         coder, block = self.model.coder, transform.BLOCK
-        centred = db - offset
-        np.clip(centred, -MOST_DB, MOST_DB, out=centred)
-        coefficients = transform.analyse(transform.extend(centred))
+        centred = transform.extend(np.clip(db - offset, -MOST_DB, MOST_DB))
+        coefficients = transform.analyse(centred)
         inner = np.ascontiguousarray(engine.cut(coefficients, core, block))
         symbols = coder.quantise(inner, self.step, self.model.rate_weight, self.effort)
+        if not valid.all():
+            window = islands.Window(centred, valid, coefficients, engine.positions(core, block))
+            symbols = islands.refine(coder, window, symbols, self.step, self.model.rate_weight)
         choice = coder.choose(symbols, self.step)
 
         def preview() -> FloatArray:

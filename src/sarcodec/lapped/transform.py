@@ -69,13 +69,18 @@ def fill(pixels: FloatArray, valid: npt.NDArray[np.bool_]) -> FloatArray:
     """
     if valid.all():
         return pixels
+    return np.where(valid, pixels, block_means(pixels, valid)).astype(np.float32)
+
+
+def block_means(pixels: FloatArray, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return for every pixel (H, W) the mean of the valid ones of its block, 0 where it has none."""
     rows, columns = (-(-side // BLOCK) for side in pixels.shape)
     shape = rows, BLOCK, columns, BLOCK
     missing = [(0, -side % BLOCK) for side in pixels.shape]
     counts = np.pad(valid, missing).reshape(shape).sum(axis=(1, 3))
     sums = np.pad(np.where(valid, pixels, 0.0), missing).reshape(shape).sum(axis=(1, 3), dtype=np.float64)
     means = np.repeat(np.repeat(sums / np.maximum(counts, 1), BLOCK, axis=0), BLOCK, axis=1)
-    return np.where(valid, pixels, means[: pixels.shape[0], : pixels.shape[1]]).astype(np.float32)
+    return means[: pixels.shape[0], : pixels.shape[1]]
 
 
 def extend(pixels: FloatArray) -> FloatArray:
@@ -94,6 +99,13 @@ def extend(pixels: FloatArray) -> FloatArray:
             mean = last.mean(axis=axis, keepdims=True)
             extended = np.concatenate([extended, mean + (border - mean) * fade], axis=axis)
     return np.ascontiguousarray(extended, dtype=np.float32)
+
+
+def noise(blocks: int, part: slice) -> FloatArray:
+    """Return the variance in the pixels of a row of blocks, (blocks·BLOCK,), of white noise of 1 in some of them."""
+    variance = np.zeros((blocks * BLOCK, BLOCK), np.float32)
+    variance[part.start * BLOCK : part.stop * BLOCK] = 1
+    return _mix(variance, np.square(_prefilter().T))[:, 0]
 
 
 def _mix(pixels: FloatArray, matrix: FloatArray) -> FloatArray:

@@ -66,8 +66,10 @@ class BoundedTileCoder:
         """Nothing is clipped."""
         return [0] * len(db)
 
-    def encode(self, db: Sequence[FloatArray], core: engine.Core) -> list[engine.Encoded]:
-        """Encode the core of windows, each by itself."""
+    def encode(
+        self, db: Sequence[FloatArray], core: engine.Core, valid: Sequence[engine.Mask]
+    ) -> list[engine.Encoded]:
+        """Encode the core of windows, each by itself, whichever pixels count."""
         return [self._encode(image[core]) for image in db]
 
     def _encode(self, inner: FloatArray) -> engine.Encoded:

@@ -20,7 +20,7 @@ from sarcodec.scene.sources import Job
 class Request:
     """How to compress, in values that other processes understand; each as in :func:`files.compress_file`.
 
-    ``model``, a name or path, ``device`` and ``precision`` are those of :func:`files.open_codec`; ``polarisation`` is
+    ``model``, a name or path, ``device`` and ``precision`` are those of :func:`model_store.open_codec`; ``polarisation`` is
     the one to take of a product.
     """
 
@@ -34,7 +34,7 @@ class Request:
     nodata: float | None = None
 
     def open_codec(self) -> codec.Codec:
-        """Load the model; raises as :func:`files.open_codec`."""
+        """Load the model; raises as :func:`model_store.open_codec`."""
         return model_store.open_codec(self.model, device=self.device, precision=self.precision)
 
 
