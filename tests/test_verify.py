@@ -125,3 +125,16 @@ def test_command_line(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     assert "bad.sarc: does not hold: file:" in out and "scene.sarc: all holds" in out
     assert call("verify", work / "scene.sarc", work / "bound.sarc", "--against", work / "scene.tif") == 2
+
+
+@pytest.mark.parametrize("bound", [0.5, 1.0, 3.0])
+def test_a_guaranteed_error_of_integers_is_held_to_what_was_asked(tmp_path: Path, bound: float) -> None:
+    """Rounding to DN adds to the error of coding, which is drawn in for that; the promise is the one to hold."""
+    pixels = tiny.dn((70, 90), seed=2)
+    profile = {"driver": "GTiff", "count": 1, "height": 70, "width": 90, "dtype": "uint16", "nodata": 0}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile) as raster:
+        raster.write(pixels, 1)
+    files.compress_file(tmp_path / "a.tif", tmp_path / "a.sarc", max_error=bound)
+    verdict = verify.verify(tmp_path / "a.sarc", against=tmp_path / "a.tif")
+    assert failing(verdict) == {}
+    assert any(f"{bound:g} dB guaranteed" in check.said for check in verdict.checks)

@@ -90,10 +90,10 @@ def _in_words(header: Any) -> dict[str, Any]:
 
     names = {identity: name for name, identity in model_store.IDENTITIES.items()}
     said: dict[str, Any] = {"model_name": names.get(header.model, f"{header.architecture}, not shipped")}
-    if header.max_error_db is not None:
-        bound = numerals.significant(header.max_error_db)
+    if header.promised_error_db is not None:
+        bound = numerals.significant(header.promised_error_db)
         said = {"model_name": "none needed", "quality": f"every valid pixel within {bound} dB"}
-    elif header.version > 1:
+    elif not header.clips:
         quality = (11 - header.step / scale.STEPS_PER_OCTAVE) / 0.08
         step = numerals.significant(scale.step_db(header.step), 3)
         said["quality"] = f"{numerals.significant(quality, 3)} (step {step} dB)"

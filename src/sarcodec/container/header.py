@@ -17,6 +17,8 @@ MAX_SIDE = 1 << 20
 MAX_BANDS = 1024
 MAX_TILE = 4096
 MAX_CHANNELS = 4096
+PROMISE = "promised_error_db"
+"""Key of ``extra``: the error that was asked for, where coding keeps a smaller one."""
 CONSTANT = "constant"
 """Key of ``extra``: for each band the value that all its valid pixels have, or None."""
 
@@ -103,6 +105,17 @@ class Header:
     def clips(self) -> bool:
         """Whether its bands have bounds that pixels were clipped to; else they have an offset."""
         return self.version == 1
+
+    @property
+    def promised_error_db(self) -> float | None:
+        """The error in dB that no valid pixel exceeds, in the dtype of the source; None of files without such.
+
+        Coding keeps ``max_error_db``, which is less where rounding to integers adds to it.
+        """
+        if self.max_error_db is None:
+            return None
+        said = self.extra.get(PROMISE)
+        return float(said) if isinstance(said, int | float) and said > self.max_error_db else self.max_error_db
 
     def with_constants(self, values: Sequence[float | None]) -> Header:
         """Return a header that tells the value of all valid pixels of each band, None where there is no one value."""

@@ -100,7 +100,7 @@ def doubt(found: Likeness, header: container_header.Header, *, errors: bool = Tr
     said = []
     if found.unlike:
         said.append(f"{found.unlike:,} pixels are valid in one image alone, and a file keeps exactly which are valid")
-    bound = header.max_error_db
+    bound = header.promised_error_db
     error = f"the error is {found.rmse_db:.2f} dB"
     if errors and bound is not None and found.worst_db > bound + BEYOND_DB:
         said.append(f"errors reach {found.worst_db:.2f} dB, and the file guarantees {numerals.significant(bound)} dB")
@@ -140,7 +140,7 @@ def _larger_than_step(found: Likeness, step: float) -> bool:
 
 def _step(header: container_header.Header) -> float | None:
     """Return the quantisation step in dB of a file that has one."""
-    return scale.step_db(header.step) if header.version > 1 and header.max_error_db is None else None
+    return scale.step_db(header.step) if not header.clips and header.max_error_db is None else None
 
 
 def other_grid(header: container_header.Header, info: raster_info.RasterInfo) -> str:

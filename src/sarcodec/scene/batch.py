@@ -20,8 +20,8 @@ from sarcodec.scene.sources import Job
 class Request:
     """How to compress, in values that other processes understand; each as in :func:`files.compress_file`.
 
-    ``model``, a name or path, ``device`` and ``precision`` are those of :func:`model_store.open_codec`; ``polarisation`` is
-    the one to take of a product.
+    ``model``, a name or path, ``device`` and ``precision`` are those of :func:`model_store.open_codec`;
+    ``polarisation`` is the one to take of a product.
     """
 
     model: str | None = None

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from sarcodec import errors, radiometry, tiling
 from sarcodec.codec import codec, encoding, validity
 from sarcodec.codec import layout as codec_layout
-from sarcodec.container import archive
+from sarcodec.container import archive, header
 from sarcodec.metrics import error
 from sarcodec.nearlossless import engine as nearlossless_engine
 from sarcodec.text import numerals
@@ -195,6 +195,8 @@ def _bounded(model: codec.Codec, trial: _Trial, options: encoding.Options, max_e
     worst = math.inf
     for share in _SHRINK:
         bounded = model.with_engine(nearlossless_engine.BoundedEngine(max_error_db * share))
+        if share < 1:
+            trial.layout = replace(trial.layout, extra={**trial.layout.extra, header.PROMISE: max_error_db})
         trial.write(bounded, replace(options, step=None, speckle=False))
         worst = trial.errors(bounded)[1]
         if worst <= max_error_db:

@@ -187,7 +187,7 @@ def _beside(
     yield Check("mask", not differing, f"{differing:,} pixels differ in validity" if differing else said)
     rmse = math.sqrt(squares / valid_pixels) if valid_pixels else 0.0
     seen = f"error {rmse:.3f} dB, largest {worst:.3f} dB"
-    bound = header.max_error_db
+    bound = header.promised_error_db
     kept = bound is None or worst <= bound + TOLERANCE_DB
     yield Check("error", kept, seen if bound is None else f"{seen}, {bound:g} dB guaranteed")
     if not isinstance(source, geotiff.RasterReader) and source.product is not None:
