@@ -44,6 +44,8 @@ def restore(data: bytes, model: bytes | None = None, *, speckle: bool = False) -
     bands = []
     for band in range(raster["count"]):
         pixels = from_db(decibels(file, band, model, speckle=speckle), file)
+        if (constant := (file.header.get("extra", {}).get("constant") or [None] * (band + 1))[band]) is not None:
+            pixels[:] = constant
         for row, column, rows, columns in file.tiles():
             part = pixels[rows, columns]
             fill(part, file.mask(band, row, column, part.shape), raster)
