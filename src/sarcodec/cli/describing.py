@@ -93,7 +93,7 @@ def _in_words(header: Any) -> dict[str, Any]:
     if header.max_error_db is not None:
         bound = numerals.significant(header.max_error_db)
         said = {"model_name": "none needed", "quality": f"every valid pixel within {bound} dB"}
-    elif header.version > 1:
+    elif not header.clips:
         quality = (11 - header.step / scale.STEPS_PER_OCTAVE) / 0.08
         step = numerals.significant(scale.step_db(header.step), 3)
         said["quality"] = f"{numerals.significant(quality, 3)} (step {step} dB)"

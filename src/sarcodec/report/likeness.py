@@ -140,7 +140,7 @@ def _larger_than_step(found: Likeness, step: float) -> bool:
 
 def _step(header: container_header.Header) -> float | None:
     """Return the quantisation step in dB of a file that has one."""
-    return scale.step_db(header.step) if header.version > 1 and header.max_error_db is None else None
+    return scale.step_db(header.step) if not header.clips and header.max_error_db is None else None
 
 
 def other_grid(header: container_header.Header, info: raster_info.RasterInfo) -> str:

@@ -107,7 +107,7 @@ def _rates(size: decision.Size, header: container_header.Header) -> str:
             f"{numerals.significant(header.max_error_db)} dB",
             "coding keeps every valid pixel within it",
         )
-    elif header.version > 1:
+    elif not header.clips:
         last = (
             "Quantisation step",
             f"{numerals.significant(scale.step_db(header.step), 3)} dB",
@@ -190,7 +190,7 @@ def _facts(header: container_header.Header, names: list[str]) -> dict[str, objec
         "Written by": f"sarcodec {header.created_by}",
     }
     for name, band in zip(names, header.bands, strict=True):
-        if header.version > 1:
+        if not header.clips:
             facts[f"Offset of {name}"] = markup.minus(f"{band.vmin:.2f} dB")
             continue
         facts[f"Clipping of {name}"] = (

@@ -154,7 +154,7 @@ class Samples:
             self._valid,
             tiling.Window(0, height, 0, width),
             header.bands[number - 1],
-            clips=header.version == 1,
+            clips=header.clips,
         )
 
     def core(self, mosaic: pair.Pair) -> pair.Pair:
