@@ -23,19 +23,23 @@ from sarcodec import radiometry, tiling
 from sarcodec.codec import codec, encoding
 from sarcodec.container import archive
 from sarcodec.evaluation import chips
-from sarcodec.raster import find, geotiff
+from sarcodec.raster import find, geotiff, source
 from sarcodec.scene import decision, model_store
 
 TILE, BAND = 256, 8
 ONE_TILE = 4096
 
 
-class Mosaic:
+class Mosaic(source.Raster):
     """A band mirrored to twice its size, as a source."""
 
-    def __init__(self, pixels: np.ndarray) -> None:
-        height, width = pixels.shape
+    name = "mosaic"
+
+    def __init__(self, raster: source.Raster, band: int) -> None:
+        height, width = raster.info.height, raster.info.width
+        pixels = raster.read(band, tiling.Window(0, height, 0, width))
         self.pixels = np.pad(pixels, [(0, height), (0, width)], mode="symmetric")
+        self.info = replace(chips.one_band(raster.info, band), height=2 * height, width=2 * width)
 
     def read(self, band: int, window: tiling.Window) -> np.ndarray:
         """Read a window."""
@@ -56,19 +60,17 @@ def near_borders(shape: tuple[int, int]) -> np.ndarray:
     return marks[0][:, None] | marks[1][None, :]
 
 
-def ratio(coder: codec.Codec, raster: geotiff.RasterReader, band: int, folder: Path, tile: int = TILE) -> float:
+def ratio(coder: codec.Codec, raster: source.Raster, band: int, folder: Path, tile: int = TILE) -> float:
     """Compress and restore the mosaic of a band, and compare the errors near and far from borders of TILE."""
     quantity = radiometry.detect_quantity(raster.sample(0), raster.info.nodata, raster.info.unit_text())
-    source = Mosaic(raster.read(band, tiling.Window(0, raster.info.height, 0, raster.info.width)))
-    height, width = source.pixels.shape
-    info = replace(chips.one_band(raster.info, band), height=height, width=width)
+    mosaic = Mosaic(raster, band)
     path = folder / "seams.sarc"
     with archive.Writer(path) as writer:
-        coder.compress(source, decision.layout_of(source, info, quantity), writer, encoding.Options(tile=tile))
+        coder.compress(mosaic, decision.layout_of(mosaic, quantity), writer, encoding.Options(tile=tile))
     with archive.Reader(path) as reader:
         restored = np.concatenate([rows for _, rows in coder.restore_rows(reader, 0)])
-    squared = (radiometry.to_db(restored, quantity) - radiometry.to_db(source.pixels, quantity)) ** 2
-    valid = radiometry.classify(source.pixels, quantity, info.nodata) == radiometry.Fill.VALID
+    squared = (radiometry.to_db(restored, quantity) - radiometry.to_db(mosaic.pixels, quantity)) ** 2
+    valid = radiometry.classify(mosaic.pixels, quantity, mosaic.info.nodata) == radiometry.Fill.VALID
     near = near_borders(squared.shape)
     return float(np.sqrt(squared[valid & near].mean() / squared[valid & ~near].mean()))
 

@@ -144,7 +144,7 @@ def shares(model: checkpoint.Checkpoint, source: Path, folder: Path) -> dict[str
             with geotiff.open_raster(source) as raster, archive.Writer(packed) as writer:
                 timed.wrap(raster, "read", "input and output")
                 timed.wrap(writer, "add", "input and output")
-                coder.compress(raster, decision.layout_of(raster, raster.info, None), writer, encoding.Options())
+                coder.compress(raster, decision.layout_of(raster, None), writer, encoding.Options())
         else:
             with archive.Reader(packed) as reader:
                 info = raster_info.RasterInfo.from_dict(reader.header.raster)

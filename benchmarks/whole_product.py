@@ -33,23 +33,27 @@ BLOCK = 2048
 WINDOWS = 2048, 8192
 CHILD = """
 import re, sys, time, json
-from sarcodec import container, io, output, safe, scene, tiling
+from sarcodec import tiling
+from sarcodec.container import archive
+from sarcodec.raster import info as raster_info
+from sarcodec.scene import files, model_store, output
+from sarcodec.scene import source as scene_source
 work, source, target, polarisation, model, threads, side = sys.argv[1:]
 if int(threads):
     import torch
     torch.set_num_threads(int(threads))
 start = time.perf_counter()
 if work == "compress":
-    with safe.open_source(source, polarisation or None) as raster:
-        scene.compress_file(raster, target, scene.open_codec(model or None))
+    with scene_source.open(source, polarisation or None) as raster:
+        files.compress_file(raster, target, model_store.open_codec(model or None))
 elif work == "decompress":
-    scene.decompress_file(source, target, model=model or None)
+    files.decompress_file(source, target, model=model or None)
 else:
-    with container.Reader(source) as reader:
-        info = io.RasterInfo.from_dict(reader.header.raster)
+    with archive.Reader(source) as reader:
+        info = raster_info.RasterInfo.from_dict(reader.header.raster)
     place = [(n - int(side)) // 2 + 100 for n in (info.height, info.width)]  # not where tiles begin
     part = output.Output(tiling.Window.at(*place, int(side), int(side)), (0,))
-    scene.decompress_file(source, target, output=part, model=model or None, overwrite=True)
+    files.decompress_file(source, target, output=part, model=model or None, overwrite=True)
 seconds = time.perf_counter() - start
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
 print(json.dumps({"seconds": round(seconds, 1), "peak_mib": round(peak)}))

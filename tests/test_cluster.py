@@ -19,7 +19,7 @@ import tiny
 from sarcodec import errors, tiling
 from sarcodec.codec import encoding
 from sarcodec.container import archive
-from sarcodec.plugins import cluster
+from sarcodec.plugins import cluster, workers
 from sarcodec.raster import geotiff
 from sarcodec.raster import info as raster_info
 from sarcodec.scene import batch, decision, model_store
@@ -33,10 +33,8 @@ from test_cli import call
 def client() -> Iterator[distributed.Client]:
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        distributed.LocalCluster(
-            processes=True, n_workers=2, threads_per_worker=1, dashboard_address=":0"
-        ) as workers,
-        distributed.Client(workers, set_as_default=False) as client,
+        distributed.LocalCluster(processes=True, n_workers=2, threads_per_worker=1, dashboard_address=":0") as local,
+        distributed.Client(local, set_as_default=False) as client,
     ):
         yield client
 
@@ -117,6 +115,15 @@ def test_a_product_in_rows(client: distributed.Client, work: Path, tmp_path: Pat
     assert (tmp_path / "a.sarc").read_bytes() == alone(source, tmp_path / "b.sarc", asked)
 
 
+def test_a_file_in_rows(client: distributed.Client, work: Path, tmp_path: Path) -> None:
+    """Workers open what is opened here: a .sarc file, too."""
+    source = tmp_path / "coded.sarc"
+    alone(work / "harbour.tif", source, request(work, goal=Goal.max_error(0.5)))
+    asked = request(work)
+    cluster.compress_file(source, tmp_path / "a.sarc", client, asked)
+    assert (tmp_path / "a.sarc").read_bytes() == alone(source, tmp_path / "b.sarc", asked)
+
+
 def test_tasks_in_flight_are_bounded(client: distributed.Client, work: Path, tmp_path: Path) -> None:
     class Counting:
         """A client that notes how many of its futures nobody has asked for yet."""
@@ -186,31 +193,31 @@ def test_a_source_that_workers_do_not_see(client: distributed.Client, work: Path
     """A file that is open here, and gone for all others."""
     source = tmp_path / "a.tif"
     shutil.copy(work / "harbour.tif", source)
-    task = cluster._Task(str(source), request(work), "")
+    task = workers.Task(str(source), request(work), "")
     source.unlink()
     with pytest.raises(errors.InputError, match=r"worker tcp://.* cannot open .*a\.tif .*all workers must see it"):
-        cluster._result(client.submit(open_source, task, pure=False))
+        workers.result(client.submit(open_source, task, pure=False))
 
 
-@cluster._told
-def open_source(task: cluster._Task) -> None:
+@workers.telling
+def open_source(task: workers.Task) -> None:
     with task.open_source():
         pass
 
 
 def test_another_model_or_version_on_a_worker(client: distributed.Client, work: Path) -> None:
-    task = cluster._Task("a.tif", request(work), "0" * 16)
+    task = workers.Task("a.tif", request(work), "0" * 16)
     for other, message in (
         (task, "has model .* as .*tiny.ckpt, this machine 0000000000000000"),
         (dataclasses.replace(task, request=request(work, model="/nowhere.ckpt")), "cannot load it .*nowhere"),
         (dataclasses.replace(task, version="9.9"), r"has sarcodec .*, this machine 9\.9; install one version"),
     ):
         with pytest.raises(errors.SarcodecError, match=f"worker tcp://.*{message}"):
-            cluster._result(client.submit(open_codec, other, pure=False))
+            workers.result(client.submit(open_codec, other, pure=False))
 
 
-@cluster._told
-def open_codec(task: cluster._Task) -> None:
+@workers.telling
+def open_codec(task: workers.Task) -> None:
     task.open_codec()
 
 
@@ -271,21 +278,19 @@ def test_without_distributed(
 
 def test_shapes_agree(client: distributed.Client, work: Path) -> None:
     """A worker that sees another raster under the same path says so."""
-    task = cluster._Task(
-        str(work / "harbour.tif"), request(work), model_store.load_model(work / "tiny.ckpt").identity
-    )
+    task = workers.Task(str(work / "harbour.tif"), request(work), model_store.load_model(work / "tiny.ckpt").identity)
     with geotiff.open_raster(work / "harbour.tif") as raster:
-        layout = decision.layout_of(raster, raster.info, None)
+        layout = dataclasses.replace(decision.layout_of(raster, None), files=tuple)
         plan = request(work).open_codec().plan(raster, layout, encoding.Options(tile=64))
     other = dataclasses.replace(layout, record={}, height=261)
     with pytest.raises(errors.InputError, match="sees another raster"):
-        cluster._result(client.submit(cluster._code_row, task, other, plan, (0, 0), pure=False))
-    tiles = cluster._result(client.submit(cluster._code_row, task, layout, plan, (1, 4), pure=False))
+        workers.result(client.submit(workers.code_row, task, other, plan, (0, 0), pure=False))
+    tiles = workers.result(client.submit(workers.code_row, task, layout, plan, (1, 4), pure=False))
     assert [(tile.band, tile.tile.row, tile.tile.column) for tile in tiles] == [(1, 4, column) for column in range(4)]
 
 
 def test_a_worker_that_dies_is_one_error(client: distributed.Client) -> None:
     future = client.submit(os._exit, 1, pure=False, retries=0)
     with pytest.raises(errors.SarcodecError, match="cluster: a task failed"):
-        cluster._result(future)
+        workers.result(future)
     client.wait_for_workers(2, timeout=60)  # a cluster that is closed while a worker starts again complains

@@ -14,7 +14,7 @@ from sarcodec.codec import codec, encoding, stored_tiles
 from sarcodec.codec import layout as codec_layout
 from sarcodec.container import archive as container_archive
 from sarcodec.container import header
-from sarcodec.raster import info as raster_info
+from sarcodec.raster import arrays as raster_arrays
 from sarcodec.scene import arrays, decision
 
 NAN, INF = np.nan, np.inf
@@ -359,10 +359,10 @@ def test_rasters_beyond_the_format_are_refused_before_any_work() -> None:
 def test_panels_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wide image is restored in columns of tiles: the same pixels, all of them once."""
     source = tiny.Array(tiny.db((150, 400), 4)[None])
-    info = raster_info.RasterInfo(1, 150, 400, "float32", None)
+    raster = raster_arrays.source_of(source.cube)
     coder, buffer = tiny.lapped_codec(), io.BytesIO()
     with container_archive.Writer(buffer) as writer:
-        layout = decision.layout_of(source, info, radiometry.Quantity.DB)
+        layout = decision.layout_of(raster, radiometry.Quantity.DB)
         coder.compress(source, layout, writer, encoding.Options(step=1700, tile=64))
     restored = []
     for panel in (codec.PANEL, 128):

@@ -19,6 +19,7 @@ from sarcodec.container import header as container_header
 from sarcodec.metrics import error as metric_error
 from sarcodec.metrics import summary
 from sarcodec.raster import geotiff
+from sarcodec.raster import source as raster_source
 from sarcodec.report import classes, maps, seams, section, sums, survey, tilebytes
 from sarcodec.scene import files, model_store
 
@@ -101,7 +102,7 @@ def header(shape):
     """What the survey asks of a header."""
 
     class Header:
-        bands, version = (container_header.Band.of_offset(0.0),), 2
+        bands, clips = (container_header.Band.of_offset(0.0),), False
 
     Header.shape = (1, *shape)
     return Header()
@@ -392,7 +393,7 @@ def test_report_of_a_product_in_a_folder_or_zip(product, tmp_path):
 
 def test_report_of_one_polarisation_of_a_product(product, tmp_path):
     source, _ = product
-    with files.safe.open_source(source, "VH") as raster:
+    with raster_source.open(source, "VH") as raster:
         files.compress_file(raster, tmp_path / "vh.sarc", model_store.open_codec())
     found = report.write_report(source, tmp_path / "vh.sarc", tmp_path / "vh.html")
     assert list(found) == ["VH"]

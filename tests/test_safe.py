@@ -23,6 +23,7 @@ from sarcodec.container import product
 from sarcodec.container.product import Measurement, Product
 from sarcodec.nearlossless import engine as nearlossless_engine
 from sarcodec.raster import geotiff, manifest, product_files, safe, sigma0
+from sarcodec.raster import source as raster_source
 from sarcodec.scene import decision, model_store, rate_control
 from sarcodec.scene import files as scene_files
 from sarcodec.scene.output import Output
@@ -35,7 +36,7 @@ TILES = encoding.Options(tile=64)
 def compress(
     source: Path, target: Path, polarisation: str | None = None, *, accept_loss: bool = False
 ) -> decision.Size:
-    with safe.open_source(source, polarisation) as raster:
+    with raster_source.open(source, polarisation) as raster:
         return scene_files.compress_file(raster, target, CODER, options=TILES, accept_loss=accept_loss)
 
 

@@ -19,7 +19,8 @@ from sarcodec.codec import codec, encoding
 from sarcodec.container import archive as container_archive
 from sarcodec.files import vsi
 from sarcodec.nearlossless import engine as nearlossless_engine
-from sarcodec.raster import geotiff, safe
+from sarcodec.raster import geotiff
+from sarcodec.raster import source as raster_source
 from sarcodec.scene import decision, files
 
 CODER = codec.Codec(nearlossless_engine.BoundedEngine(0.5))
@@ -132,11 +133,11 @@ def test_in_memory(image: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("query", ["", "?" + SECRET, "?HV=1"])
 def test_polarisation_from_the_name_not_the_query(server: Server, image: Path, query: str) -> None:
     url = f"http://{server.host}/bucket/one-vv.tif{query}"
-    with safe.open_source(url, "VV") as raster:
-        assert decision.layout_of(raster, raster.info, None, raster.name).polarisations == ("VV",)
+    with raster_source.open(url, "VV") as raster:
+        assert decision.layout_of(raster, None).polarisations == ("VV",)
         assert "5ec2e7" not in raster.name
     with pytest.raises(errors.InputError, match=r"polarisation: got VH; of http.*none is taken") as problem:
-        safe.open_source(url, "VH")
+        raster_source.open(url, "VH")
     assert "5ec2e7" not in str(problem.value)
 
 
@@ -188,7 +189,7 @@ def test_a_server_that_breaks_down_leaves_nothing(
     server: Server, write_tif: Callable[..., Path], tmp_path: Path
 ) -> None:
     write_tif(server.folder / "large.tif", tiny.intensity((900, 900)), blockysize=16)
-    with safe.open_source(f"http://{server.host}/large.tif?{SECRET}") as raster:
+    with raster_source.open(f"http://{server.host}/large.tif?{SECRET}") as raster:
         raster.read(0, tiling.Window(0, 16, 0, 900))
         (server.folder / "broken").touch()
         with pytest.raises(errors.FormatError, match=r"raster .*large\.tif\?…: cannot be read") as problem:

@@ -116,9 +116,9 @@ def compress(
 
 
 def _pixels(source: str, polarisation: str | None) -> int:
-    from sarcodec.scene import files
+    from sarcodec.scene import source as scene_source
 
-    with files.open_source(source, polarisation) as raster:
+    with scene_source.open(source, polarisation) as raster:
         return raster.info.count * raster.info.height * raster.info.width
 
 

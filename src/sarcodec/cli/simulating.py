@@ -14,7 +14,7 @@ def simulate(
     target: Annotated[Path, typer.Argument(help="The GeoTIFF to write: linear sigma0, float32, nodata NaN.")],
     size: Annotated[tuple[int, int], typer.Option(help="Height and width in pixels.")] = (1024, 1024),
     looks: Annotated[float, typer.Option(help="Equivalent number of looks.")] = 4.4,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: terminal.Seed = 0,
     border: Annotated[bool, typer.Option(help="Slanted no-data borders, as a swath has.")] = True,
     overwrite: terminal.Overwrite = False,
 ) -> None:

@@ -40,7 +40,7 @@ def run(
 
 @app.command()
 def report(
-    study: Annotated[Path, typer.Argument(help="Folder of a study; it may be under way.")],
+    study: terminal.StudyFolder,
     plan: Annotated[
         Path | None, typer.Option(help="The study as TOML, for a folder without study.json: names the images.")
     ] = None,
@@ -99,7 +99,7 @@ def _measure_peers(found: Any, folder: Path, train: list[Path], quiet: bool) -> 
 
 @app.command()
 def choose(
-    study: Annotated[Path, typer.Argument(help="Folder of a study; it may be under way.")],
+    study: terminal.StudyFolder,
     psnr: Annotated[float, typer.Option(help="Least mean PSNR in dB.")] = 30.0,
     ssim: Annotated[float, typer.Option(help="Least mean SSIM.")] = 0.85,
     enl: Annotated[tuple[float, float], typer.Option(help="Least and largest mean ENL ratio.")] = (0.8, 1.2),

@@ -28,7 +28,11 @@ Model = Annotated[str | None, typer.Option(help="A checkpoint, or the name of a 
 QuantityName = Annotated[
     str | None, typer.Option("--quantity", help="What the pixels are: intensity, dn or db. Default: detect.")
 ]
-
+Validation = Annotated[list[str] | None, typer.Option(help="Name pattern of validation images; may be given again.")]
+RunFolder = Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run.")]
+LatentChannels = Annotated[int, typer.Option(help="Channels of the bottleneck.")]
+Seed = Annotated[int, typer.Option()]
+StudyFolder = Annotated[Path, typer.Argument(help="Folder of a study; it may be under way.")]
 
 Step = TypeVar("Step")
 

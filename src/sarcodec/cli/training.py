@@ -31,9 +31,7 @@ def prepare(
         tuple[str, float, float],
         typer.Option(help="percentile LOW HIGH, sigma BELOW ABOVE, or fixed LOW HIGH (dB)."),
     ] = ("percentile", 0.01, 99.99),
-    validation: Annotated[
-        list[str] | None, typer.Option(help="Name pattern of validation images; may be given again.")
-    ] = None,
+    validation: terminal.Validation = None,
     quantity: terminal.QuantityName = None,
     quiet: terminal.Quiet = False,
 ) -> None:
@@ -63,7 +61,7 @@ def prepare(
 
 
 def models(
-    latent_channels: Annotated[int, typer.Option(help="Channels of the bottleneck.")] = 16,
+    latent_channels: terminal.LatentChannels = 16,
     memory: Annotated[bool, typer.Option(help="Measure training memory; takes a few seconds a model.")] = True,
     as_json: terminal.AsJson = False,
 ) -> None:
@@ -111,12 +109,12 @@ def _cell(value: Any) -> str:
 def train(
     context: typer.Context,
     patch_set: Annotated[Path | None, typer.Argument(help="A patch set; not needed with --resume.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run.")] = None,
+    output: terminal.RunFolder = None,
     resume: Annotated[
         Path | None, typer.Option(help="A run to continue; its settings stand, but for --epochs and --save-minutes.")
     ] = None,
     arch: Annotated[str, typer.Option(help="Architecture: plain, residual or cbam.")] = "plain",
-    latent_channels: Annotated[int, typer.Option(help="Channels of the bottleneck.")] = 16,
+    latent_channels: terminal.LatentChannels = 16,
     base_channels: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
     stages: Annotated[int, typer.Option(help="Stride-2 stages; 5 makes an 8×8 latent of a 256² patch.")] = 4,
     shortcut: Annotated[
@@ -152,7 +150,7 @@ def train(
     patience: Annotated[int, typer.Option(help="Stop after so many epochs without progress; 0: never.")] = 0,
     precision: terminal.Precision = "auto",
     average: Annotated[float, typer.Option(help="Decay of the exponential mean of the weights; 0: none.")] = 0.998,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: terminal.Seed = 0,
     save_minutes: Annotated[float, typer.Option(help="Minutes between checkpoints to resume from.")] = 3.0,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard logs into the run.")] = True,
     device: terminal.Device = "cpu",
@@ -244,12 +242,10 @@ def _follow(steps: Iterable[Any], quiet: bool) -> None:
 
 def train_lapped(
     inputs: Annotated[list[Path] | None, typer.Argument(help="GeoTIFFs, or folders of them.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run.")] = None,
+    output: terminal.RunFolder = None,
     resume: Annotated[Path | None, typer.Option(help="A run to continue; its settings stand.")] = None,
-    validation: Annotated[
-        list[str] | None, typer.Option(help="Name pattern of validation images; may be given again.")
-    ] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    validation: terminal.Validation = None,
+    seed: terminal.Seed = 0,
     restorer_steps: Annotated[int, typer.Option(help="Optimiser steps of the restoring network.")] = 8000,
     prepare_only: Annotated[bool, typer.Option(help="Write the run's images and stop; train with --resume.")] = False,
     device: terminal.Device = "cpu",

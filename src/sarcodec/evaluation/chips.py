@@ -6,7 +6,6 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from sarcodec.codec import codec, encoding
 from sarcodec.container import archive
 from sarcodec.raster import find, geotiff
 from sarcodec.raster import info as raster_info
-from sarcodec.scene import files, rate_control, transcoding
+from sarcodec.scene import files, rate_control, source
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +55,13 @@ def read(images: Sequence[str | os.PathLike[str]], *, coded: bool = False) -> It
     With ``coded`` a ``.sarc`` file is the image that it holds; else, as for training, InputError.
     """
     for path in find.find_images(images, coded=coded):
-        with _open(path) as raster:
+        with source.open(path) as raster:
             whole, nodata = raster.info, raster.info.working_nodata
-            if isinstance(raster, transcoding.FileSource):
-                quantity = raster.quantity
-            else:
+            known = raster.known_quantity()
+            if known is None:
                 quantity = radiometry.detect_quantity(raster.sample(0), nodata, whole.unit_text())
+            else:
+                quantity = known.quantity
             for number in range(whole.count):
                 pixels = raster.read(number, tiling.Window(0, whole.height, 0, whole.width))
                 valid = radiometry.classify(pixels, quantity, nodata) == radiometry.Fill.VALID
@@ -69,10 +69,6 @@ def read(images: Sequence[str | os.PathLike[str]], *, coded: bool = False) -> It
                 info = one_band(whole, number)
                 band = info.descriptions[0] or str(number + 1)
                 yield Chip(Path(raster.name).stem, band, db, valid, pixels, quantity, info)
-
-
-def _open(path: Path) -> AbstractContextManager[geotiff.RasterReader | transcoding.FileSource]:
-    return transcoding.open_file(path) if transcoding.is_file(path) else geotiff.open_raster(path)
 
 
 def restore(
@@ -83,11 +79,11 @@ def restore(
     With ``speckle`` the file keeps a record of what was lost of it, and the speckle is rendered.
     """
     with tempfile.TemporaryDirectory() as folder:
-        source, packed = Path(folder) / "band.tif", Path(folder) / "band.sarc"
-        with geotiff.create_raster(source, chip.info, overwrite=True) as writer:
+        plain, packed = Path(folder) / "band.tif", Path(folder) / "band.sarc"
+        with geotiff.create_raster(plain, chip.info, overwrite=True) as writer:
             writer.write(0, tiling.Window(0, chip.info.height, 0, chip.info.width), chip.pixels)
         size = files.compress_file(
-            source, packed, coder, quantity=chip.quantity, options=encoding.Options(step=step, speckle=speckle)
+            plain, packed, coder, quantity=chip.quantity, options=encoding.Options(step=step, speckle=speckle)
         )
         with archive.Reader(packed) as reader:
             strips = [strip for _, strip in coder.restore_rows(reader, 0, speckle=bool(speckle))]

@@ -7,32 +7,27 @@ runs, and is the same byte for byte as one that was made there alone.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from sarcodec import _version, errors, tiling
+from sarcodec import errors, tiling
 from sarcodec.codec import codec, encoding
 from sarcodec.codec import engine as engines
 from sarcodec.codec import layout as codec_layout
-from sarcodec.nearlossless import engine as nearlossless_engine
-from sarcodec.raster import geotiff, safe
+from sarcodec.plugins import workers
 from sarcodec.scene import batch, decision, model_store, sources
 
 try:
     import distributed
 except ImportError as cause:
     raise errors.MissingExtra("distributed", "cluster") from cause
-
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
 CONNECT_S = 10
 """Seconds to wait for a scheduler."""
@@ -48,8 +43,8 @@ def connect(scheduler: str) -> Iterator[distributed.Client]:
         client = distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as cause:
         raise errors.InputError(
-            f"scheduler: {scheduler} cannot be reached ({_line(cause)}); pass the address that 'dask scheduler' "
-            "prints, for example tcp://host:8786"
+            f"scheduler: {scheduler} cannot be reached ({workers.line(cause)}); pass the address that 'dask "
+            "scheduler' prints, for example tcp://host:8786"
         ) from cause
     with client:
         yield client
@@ -90,7 +85,7 @@ def compress_file(
     """
     request = request or batch.Request()
     model = model_store.load_model(request.model)
-    task = _Task(_absolute(source), _everywhere(request), model.identity)
+    task = workers.Task(_absolute(source), _everywhere(request), model.identity)
     spread = _SpreadCodec(
         model_store.open_engine(model, device=request.device, precision=request.precision), client, task
     )
@@ -133,8 +128,9 @@ def compress_files(
 
     def submit(count: int) -> None:
         for job in itertools.islice(waiting, count):
-            task = _Task(_absolute(job.source), _everywhere(request), model.engine.identity)
-            future = client.submit(_compress, task, Path(_absolute(job.target)), overwrite, stop.name, pure=False)
+            task = workers.Task(_absolute(job.source), _everywhere(request), model.engine.identity)
+            target = Path(_absolute(job.target))
+            future = client.submit(workers.compress, task, target, overwrite, stop.name, pure=False)
             running[future] = job
             done.add(future)
 
@@ -144,7 +140,7 @@ def compress_files(
             future = next(done)
             job = running.pop(future)
             try:
-                outcome = batch.Outcome(job, _result(future))
+                outcome = batch.Outcome(job, workers.result(future))
                 if not job.target.is_file():
                     raise errors.OutputError(
                         f"output {job.target}: a worker wrote it where this machine does not see it; pass a folder "
@@ -162,47 +158,10 @@ def compress_files(
             client.cancel(list(running))
 
 
-@dataclass(frozen=True)
-class _Task:
-    """What a worker must know: the source, how to compress it, and which model that is."""
-
-    source: str
-    request: batch.Request
-    identity: str
-    max_error_db: float | None = None
-    version: str = _version.__version__
-
-    def open_codec(self) -> codec.Codec:
-        """Return the codec; models are loaded once a process."""
-        if self.version != _version.__version__:
-            raise errors.SarcodecError(
-                f"cluster: {_here()} has sarcodec {_version.__version__}, this machine {self.version}; install one "
-                "version everywhere"
-            )
-        if self.max_error_db is not None:
-            return codec.Codec(nearlossless_engine.BoundedEngine(self.max_error_db))
-        return _load(self.request.model, self.request.device, self.request.precision, self.identity)
-
-    @contextmanager
-    def open_source(self) -> Iterator[geotiff.RasterReader | safe.ProductReader]:
-        """Open the source; InputError says that a worker must see it."""
-        with ExitStack() as stack:
-            try:
-                raster = stack.enter_context(
-                    safe.open_source(self.source, self.request.polarisation, nodata=self.request.nodata)
-                )
-            except (errors.SarcodecError, OSError) as cause:
-                raise errors.InputError(
-                    f"source: {_here()} cannot open {self.source} ({_line(cause)}); all workers must see it under "
-                    "this path"
-                ) from cause
-            yield raster
-
-
 class _SpreadCodec(codec.Codec):
     """A codec whose tiles are coded by the workers of a cluster, a row of the grid a task."""
 
-    def __init__(self, engine: engines.Engine, client: distributed.Client, task: _Task) -> None:
+    def __init__(self, engine: engines.Engine, client: distributed.Client, task: workers.Task) -> None:
         super().__init__(engine)
         self._client, self._task = client, task
 
@@ -226,98 +185,13 @@ class _SpreadCodec(codec.Codec):
         pending: deque[distributed.Future[Any]] = deque()
         try:
             for place in itertools.product(range(len(engines.groups(layout.count))), range(rows)):
-                pending.append(self._client.submit(_code_row, self._task, seen, plan, place, pure=False))
+                pending.append(self._client.submit(workers.code_row, self._task, seen, plan, place, pure=False))
                 if len(pending) >= most:
-                    yield from _result(pending.popleft())
+                    yield from workers.result(pending.popleft())
             while pending:
-                yield from _result(pending.popleft())
+                yield from workers.result(pending.popleft())
         finally:
             self._client.cancel(list(pending))
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """An error of the package, as a value: an exception drags along causes that other processes cannot read."""
-
-    kind: type[errors.SarcodecError]
-    text: str
-
-
-def _told(work: Callable[Parameters, Result]) -> Callable[Parameters, Result | _Failure]:
-    """Let a task return its error."""
-
-    @functools.wraps(work)
-    def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result | _Failure:
-        try:
-            return work(*arguments, **options)
-        except errors.SarcodecError as problem:
-            return _Failure(type(problem), str(problem))
-
-    return run
-
-
-@_told
-def _code_row(
-    task: _Task, layout: codec_layout.Layout, plan: encoding.Plan, place: tuple[int, int]
-) -> list[encoding.CodedTile]:
-    """Code a row of the grid of a band; runs on a worker."""
-    model = task.open_codec()
-    with task.open_source() as raster:
-        found = raster.info.count, raster.info.height, raster.info.width, raster.info.working_dtype
-        if found != (layout.count, layout.height, layout.width, layout.dtype):
-            raise errors.InputError(f"source: {_here()} sees another raster under {task.source}; pass a shared path")
-        return list(model.coded_tiles(raster, layout, plan, place))
-
-
-@_told
-def _compress(task: _Task, target: Path, overwrite: bool, stop: str) -> decision.Size:
-    """Compress a product; runs on a worker."""
-    model = task.open_codec()
-    event = distributed.Event(stop)
-
-    def check(pixels: int) -> None:
-        del pixels
-        if event.is_set():
-            raise errors.SarcodecError(f"{task.source}: interrupted")
-
-    with task.open_source():
-        pass  # if this works, what else goes wrong says itself what it is
-    if not target.parent.is_dir():
-        raise errors.OutputError(
-            f"output {target}: {_here()} does not see this folder; pass one that all workers see"
-        )
-    return batch.compress(
-        sources.Job(task.source, target, 0), model, task.request, overwrite=overwrite, advance=check
-    )
-
-
-@functools.lru_cache(maxsize=2)
-def _load(model: str | None, device: str, precision: str, identity: str) -> codec.Codec:
-    """Load a model on a worker; InputError when it is not there, or another than the client's."""
-    try:
-        found = model_store.open_codec(model, device=device, precision=precision)
-    except (errors.SarcodecError, OSError) as cause:
-        raise errors.InputError(f"model: {_here()} cannot load it ({_line(cause)})") from cause
-    if found.engine.identity != identity:
-        raise errors.InputError(
-            f"model: {_here()} has model {found.engine.identity} as {model or model_store.DEFAULT_MODEL}, this "
-            f"machine {identity}; make them the same"
-        )
-    return found
-
-
-def _result(future: distributed.Future[Any]) -> Any:
-    """Wait for a task; every error is one of the package."""
-    try:
-        result = future.result()
-    except Exception as cause:
-        raise errors.SarcodecError(
-            f"cluster: a task failed ({type(cause).__name__}: {_line(cause)}); every worker needs sarcodec "
-            f"{_version.__version__} and memory for some tiles"
-        ) from cause
-    if isinstance(result, _Failure):
-        raise result.kind(result.text)
-    return result
 
 
 def _threads(client: distributed.Client) -> int:
@@ -338,14 +212,3 @@ def _absolute(path: str | os.PathLike[str]) -> str:
 def _everywhere(request: batch.Request) -> batch.Request:
     is_file = request.model is not None and Path(request.model).exists()
     return replace(request, model=_absolute(request.model)) if request.model and is_file else request
-
-
-def _here() -> str:
-    """Name the worker that runs this."""
-    with suppress(ValueError):
-        return f"worker {distributed.get_worker().address}"
-    return "this machine"
-
-
-def _line(problem: BaseException) -> str:
-    return " ".join(str(problem).split()) or type(problem).__name__

@@ -128,14 +128,16 @@ def _check_local(source: Any) -> None:
 
 
 class _OpenFile:
-    """A file and the codec that reads it, opened for the first pixel in every process; shared by its threads."""
+    """A file and the codec that reads it, opened for the first pixel in every process; shared by its threads.
 
-    def __init__(self, path: str, model: str | None, device: str, precision: str, mode: str) -> None:
+    xarray says the mode too, without which it cannot open a file again from a pickle; there is but one.
+    """
+
+    def __init__(self, path: str, model: str | None, device: str, precision: str, **_mode: str) -> None:
         from sarcodec.codec import stored_tiles
         from sarcodec.container import archive
         from sarcodec.scene import model_store
 
-        del mode  # without one, xarray cannot open a file again from a pickle
         self.reader: archive.Reader = archive.Reader(path)
         self.recent = stored_tiles.Recent(CACHE_BYTES)
         try:

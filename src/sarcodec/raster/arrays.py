@@ -9,17 +9,17 @@ import numpy.typing as npt
 
 from sarcodec import errors, tiling
 from sarcodec.container import packing
-from sarcodec.raster import geotiff
+from sarcodec.raster import geotiff, reader
 from sarcodec.raster import info as raster_info
 
 FLAT = {"SARCODEC_ARRAY": "2-D"}
 """Tag of a single image that had no dimension of bands, and is restored without one."""
 
 
-class ArraySource:
+class ArraySource(reader.Raster):
     """An array (bands, H, W), read as a raster is; made by :func:`source_of`."""
 
-    name, places, picture = "array", (), None
+    name = "array"
 
     def __init__(self, cube: npt.NDArray[Any], info: raster_info.RasterInfo) -> None:
         self.cube, self.info = cube, info

@@ -28,6 +28,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from sarcodec import errors, tiling
 from sarcodec.container import packing
 from sarcodec.files import atomic, vsi
+from sarcodec.raster import reader
 from sarcodec.raster.info import RasterInfo, crs_text
 from sarcodec.text import numerals
 
@@ -42,11 +43,10 @@ FAULTS = (rasterio.errors.RasterioError, CPLE_BaseError)
 """What rasterio raises for damaged files; it lets some of GDAL's own errors through."""
 
 
-class RasterReader:
+class RasterReader(reader.Raster):
     """An open raster: :attr:`info`, :meth:`read` of windows and a thinned :meth:`sample`.
 
-    Made by :func:`open_raster`. :attr:`name` is fit to be shown: :func:`vsi.public`. :attr:`places` are the
-    local files that the raster is made of; :attr:`picture` says what kind of picture it is where it plainly is one.
+    Made by :func:`open_raster`; what else it has: :class:`sarcodec.raster.reader.Raster`.
     """
 
     def __init__(self, dataset: rasterio.DatasetReader, nodata: float | None = None) -> None:
@@ -130,10 +130,10 @@ def open_raster(path: str | os.PathLike[str], *, nodata: float | None = None) ->
                 "all bands must share one real dtype (detect complex data first)"
             )
         try:
-            reader = RasterReader(dataset, nodata)
+            raster = RasterReader(dataset, nodata)
         except FAULTS as cause:
             raise _fault(path, "cannot be described, it is damaged", cause) from None
-        yield reader
+        yield raster
 
 
 def _fault(place: str | os.PathLike[str], what: str, cause: Exception) -> errors.FormatError:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors, radiometry, tiling
-from sarcodec.raster import arrays, georeference, labels, spool, stored_pixels
+from sarcodec.raster import arrays, georeference, labels, reader, spool, stored_pixels
 from sarcodec.raster import info as raster_info
 
 HORIZONTAL = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"), ("northing", "easting"))
@@ -57,10 +57,8 @@ class Axes:
     x: Any
 
 
-class LabelledSource:
+class LabelledSource(reader.Raster):
     """An array of xarray, read as a raster is; made by :func:`open_array`."""
-
-    picture = None
 
     def __init__(
         self,
@@ -88,25 +86,28 @@ class LabelledSource:
             self._samples[band] = self._stored[band].working(pixels, self._packed)
         return self._samples[band]
 
-    def told_quantity(self) -> radiometry.Quantity | None:
+    def known_quantity(self) -> reader.Known | None:
         """Return what the attributes say the pixels are; None when they say nothing.
 
         InputError when they say another thing of each band, AmbiguousQuantity when the pixels belie them: xarray
         keeps attributes through arithmetic, so "dB" may stand on what is no longer in decibels.
         """
         told = labels.agreed_quantity(self._told)
-        if told is None or np.dtype(self.info.working_dtype).kind != "f":
-            return told
+        if told is None:
+            return None
+        known = reader.Known(told, "attributes")
+        if np.dtype(self.info.working_dtype).kind != "f":
+            return known
         try:
             seen, looks = radiometry.decide_quantity(self.sample(0), self.info.working_nodata)
         except errors.AmbiguousQuantity:
-            return told
+            return known
         if seen is not told and radiometry.Quantity.DB in (seen, told):
             raise errors.AmbiguousQuantity(
                 f"quantity: the attributes say {told.value}, but {looks} are rather {seen.value}; xarray keeps "
                 "attributes through arithmetic: correct them, with .assign_attrs(quantity=…, units=…)"
             )
-        return told
+        return known
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from sarcodec import errors, radiometry, tiling
 from sarcodec.container import product
 from sarcodec.files import vsi
-from sarcodec.raster import geotiff, manifest, safe_output, sigma0, xmltext
+from sarcodec.raster import geotiff, manifest, reader, safe_output, sigma0, xmltext
 from sarcodec.raster import info as raster_info
 from sarcodec.raster.product_files import MANIFEST, Files
 
@@ -111,7 +111,7 @@ def _chosen(files: Files, found: list[Band], polarisation: str | None) -> list[B
     return chosen
 
 
-class ProductReader:
+class ProductReader(reader.Raster):
     """An open product: a raster of one band a polarisation, in DN, and all its other files.
 
     :attr:`info` describes the raster: 0 is nodata where the measurements declare none, what else the first
@@ -133,14 +133,13 @@ class ProductReader:
             band_tags=(),
         )
         measurements = zip(found, infos, strict=True)
-        self.product = product.Product(
+        self.product: product.Product = product.Product(
             files.name, tuple(product.Measurement(band.path, _unlike(info, self.info)) for band, info in measurements)
         )
         listed = _listed(files)
         self._paths = [path for path in files.sizes if path not in listed]
         product.check_path(files.name)
         product.check_files(self.product, {path: files.sizes[path] for path in self._paths}, len(found))
-        self.quantity = radiometry.Quantity.DN
 
     def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
         """Read a window of a band (0-based)."""
@@ -149,6 +148,10 @@ class ProductReader:
     def sample(self, band: int) -> npt.NDArray[Any]:
         """Read a thinned copy of a band (0-based)."""
         return self._rasters[band].sample(0)
+
+    def known_quantity(self) -> reader.Known:
+        """Return DN, which GRD products hold."""
+        return reader.Known(radiometry.Quantity.DN, "product")
 
     def check(self) -> None:
         """Read the files that the manifest lists, of measurements those that are open; FormatError for a damaged one.
@@ -178,17 +181,6 @@ def is_product(place: str | os.PathLike[str]) -> bool:
     if path.name == MANIFEST or path.suffix.lower() in (".zip", ".safe"):
         return not vsi.is_virtual(place)
     return path.is_dir() and (path / MANIFEST).is_file()
-
-
-def _check_raster(place: str | os.PathLike[str]) -> None:
-    """Raise InputError for what would be a product if it were local: only GDAL reads over its file systems."""
-    name = vsi.public(place)
-    ends = ("/" + MANIFEST, ".safe") + (() if name.startswith(("/vsizip/", "zip")) else (".zip",))
-    if vsi.is_virtual(place) and name.removesuffix("?…").rstrip("/").lower().endswith(ends):
-        raise errors.InputError(
-            f"source {name}: a product is read from local files only; download it first, or pass one of its "
-            "measurements: /vsizip//vsicurl/https://…/S1….zip/S1….SAFE/measurement/….tiff"
-        )
 
 
 @contextmanager
@@ -230,21 +222,3 @@ def open_product(place: str | os.PathLike[str], polarisation: str | None = None)
                 f"product {files.place}: its polarisations differ in size; pass one of them (--polarisation)"
             )
         yield ProductReader(files, found, rasters)
-
-
-def open_source(
-    place: str | os.PathLike[str], polarisation: str | None = None, *, nodata: float | None = None
-) -> AbstractContextManager[geotiff.RasterReader | ProductReader]:
-    """Open a product, or else any raster that GDAL reads, which may have an undeclared ``nodata`` value.
-
-    Raises InputError for one polarisation of a raster, or a product that is no local file.
-    """
-    if is_product(place):
-        return open_product(place, polarisation)
-    _check_raster(place)
-    if polarisation is not None and raster_info.polarisation_from_text(vsi.stem(place)) != polarisation.upper():
-        raise errors.InputError(
-            f"polarisation: got {polarisation}; of {vsi.public(place)} none is taken, for it is no SAFE folder "
-            "or zip file"
-        )
-    return geotiff.open_raster(place, nodata=nodata)

@@ -10,12 +10,10 @@ import numpy.typing as npt
 from sarcodec import baselines, errors, tiling
 from sarcodec.container import header as container_header
 from sarcodec.metrics import summary
-from sarcodec.raster import geotiff, safe
 from sarcodec.raster import info as raster_info
-from sarcodec.scene import transcoding
+from sarcodec.raster import source
 
 FloatArray = npt.NDArray[np.float32]
-Raster = geotiff.RasterReader | safe.ProductReader | transcoding.FileSource
 Mask = npt.NDArray[np.bool_]
 
 
@@ -78,7 +76,7 @@ def with_peer(found: Pair, peer: str, bits_per_pixel: float) -> Pair:
     return replace(found, peer=theirs)
 
 
-def check_match(header: container_header.Header, raster: Raster) -> None:
+def check_match(header: container_header.Header, raster: source.Raster) -> None:
     """Raise InputError when a raster has not the bands and size of the compressed file."""
     shape = (raster.info.count, raster.info.height, raster.info.width)
     if shape != header.shape:

@@ -14,7 +14,8 @@ from sarcodec.codec import codec
 from sarcodec.container import archive
 from sarcodec.container import header as container_header
 from sarcodec.raster import info as raster_info
-from sarcodec.report.pair import FloatArray, Mask, Raster
+from sarcodec.raster.source import Raster
+from sarcodec.report.pair import FloatArray, Mask
 
 STRIP_PIXELS = 1 << 18
 """Pixels that are compared at once, or a row if that has more."""

@@ -11,7 +11,7 @@ from typing import Any
 from sarcodec import errors, radiometry
 from sarcodec.codec import codec, encoding
 from sarcodec.container import archive
-from sarcodec.scene import decision, files, model_store, rate_control
+from sarcodec.scene import decision, files, model_store, rate_control, source
 from sarcodec.scene.output import Output
 from sarcodec.scene.sources import Job
 
@@ -68,7 +68,7 @@ def compress(
     advance: codec.Advance | None = None,
 ) -> decision.Size:
     """Compress one source as :func:`files.compress_file` does, which says what is raised."""
-    with files.open_source(job.source, request.polarisation, nodata=request.nodata) as raster:
+    with source.open(job.source, request.polarisation, nodata=request.nodata) as raster:
         return files.compress_file(
             raster,
             job.target,

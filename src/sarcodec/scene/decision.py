@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from sarcodec import errors, radiometry
 from sarcodec.codec import layout as codec_layout
 from sarcodec.codec import validity
 from sarcodec.files import vsi
-from sarcodec.raster import arrays, geotiff, labelled, safe
 from sarcodec.raster import info as raster_info
-from sarcodec.scene import transcoding
+from sarcodec.raster import source as raster_source
 from sarcodec.text import numerals
-
-Opened = (
-    geotiff.RasterReader | safe.ProductReader | transcoding.FileSource | arrays.ArraySource | labelled.LabelledSource
-)
-"""A source that is open."""
 
 
 @dataclass(frozen=True)
@@ -64,46 +58,36 @@ class Size:
 
 
 def layout_of(
-    source: codec_layout.Source,
-    info: raster_info.RasterInfo,
-    quantity: radiometry.Quantity | None,
-    file_name: str = "",
-    *,
-    accept_loss: bool = False,
+    source: raster_source.Raster, quantity: radiometry.Quantity | None, *, accept_loss: bool = False
 ) -> codec_layout.Layout:
-    """Describe a source for the codec; detects its quantity when none is given, but that of a product is known.
+    """Describe a source for the codec; where no quantity is given it is what the source knows, else it is detected.
 
     InputError for a picture, or a quantity that contradicts the source's own tags unless ``accept_loss``.
     """
-    if isinstance(source, geotiff.RasterReader) and source.picture is not None:
+    info = source.info
+    if source.picture is not None:
         raise errors.InputError(
             f"source {source.name}: is {source.picture}, no backscatter; pass a raster of intensity, amplitude DN "
             "or dB"
         )
-    reason = "as asked"
-    if isinstance(source, safe.ProductReader | transcoding.FileSource) and quantity is None:
-        quantity, reason = source.quantity, "product" if isinstance(source, safe.ProductReader) else "header"
-    if isinstance(source, labelled.LabelledSource) and quantity is None:
-        quantity, reason = source.told_quantity(), "attributes"
-    if quantity is None:
-        quantity, reason = radiometry.decide_quantity(source.sample(0), info.working_nodata, info.unit_text())
+    known = source.known_quantity() if quantity is None else (quantity, "as asked")
+    if known is None:
+        known = radiometry.decide_quantity(source.sample(0), info.working_nodata, info.unit_text())
     elif not accept_loss:
-        validity.check_named(quantity, info.unit_text())
-    named = raster_info.polarisation_from_text(vsi.stem(file_name)) if info.count == 1 else ""
-    layout = codec_layout.Layout(
+        validity.check_named(known[0], info.unit_text())
+    found, reason = known
+    named = raster_info.polarisation_from_text(vsi.stem(source.name)) if info.count == 1 else ""
+    return codec_layout.Layout(
         count=info.count,
         height=info.height,
         width=info.width,
         dtype=info.working_dtype,
         nodata=info.working_nodata,
-        quantity=quantity,
+        quantity=found,
         polarisations=tuple(info.polarisation(band) or named for band in range(info.count)),
         record=info.to_dict(),
+        product=source.product,
+        files=source.files,
         reason=reason,
+        extra=source.extra(),
     )
-    if isinstance(source, safe.ProductReader):
-        return replace(layout, product=source.product, files=source.files)
-    if isinstance(source, transcoding.FileSource):
-        history = {transcoding.HISTORY: source.history()}
-        return replace(layout, product=source.product, files=source.files, extra=history)
-    return layout

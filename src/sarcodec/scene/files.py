@@ -6,9 +6,8 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
-import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors, radiometry
@@ -16,10 +15,12 @@ from sarcodec.codec import codec, encoding
 from sarcodec.codec import layout as codec_layout
 from sarcodec.container import archive
 from sarcodec.files import atomic
-from sarcodec.raster import arrays, geotiff, labelled, safe, safe_output
+from sarcodec.raster import geotiff, labelled, safe_output
 from sarcodec.raster import info as raster_info
-from sarcodec.scene import asking, rate_control, transcoding
+from sarcodec.raster import source as raster_source
+from sarcodec.scene import asking, rate_control
 from sarcodec.scene import decision as scene_decision
+from sarcodec.scene import source as scene_source
 from sarcodec.scene.model_store import codec_for, open_codec
 from sarcodec.scene.output import Output
 
@@ -28,7 +29,7 @@ SPECKLE_TAG = "SARCODEC_SPECKLE"
 
 
 def compress_file(
-    source: str | os.PathLike[str] | npt.NDArray[Any] | labelled.Labelled | scene_decision.Opened,
+    source: str | os.PathLike[str] | npt.NDArray[Any] | labelled.Labelled | raster_source.Raster,
     target: str | os.PathLike[str],
     model: str | os.PathLike[str] | codec.Codec | None = None,
     *,
@@ -46,8 +47,8 @@ def compress_file(
         Anything GDAL reads, by path, URL or path of a virtual file system: intensity, amplitude DN or dB, any number
         of bands of one real dtype. Or a Sentinel-1 GRD product, a local SAFE folder or its zip file, whose other
         files are kept byte for byte. Or a ``.sarc`` file of a shipped model, which is decoded and coded again. Or an
-        array, as :func:`compress` takes it. Or one that is open already: :func:`open_source` opens one polarisation
-        of a product.
+        array, as :func:`compress` takes it. Or one that is open already:
+        :func:`sarcodec.scene.source.open` opens one polarisation of a product.
     target : path
         The file to write; appears whole or not at all.
     model : path, str or Codec, optional
@@ -77,9 +78,9 @@ def compress_file(
     coder = model if isinstance(model, codec.Codec) else open_codec(model)
     with _opened(source, asked.get("nodata")) as raster:
         atomic.refuse_sources(target, raster.places)
-        if isinstance(raster, safe.ProductReader) and not options.accept_loss:
+        if not options.accept_loss:
             raster.check()
-        layout = scene_decision.layout_of(raster, raster.info, known, raster.name, accept_loss=options.accept_loss)
+        layout = scene_decision.layout_of(raster, known, accept_loss=options.accept_loss)
         with atomic.output(target, overwrite=overwrite) as temporary:
             if goal is None:
                 with archive.Writer(temporary) as writer:
@@ -91,23 +92,11 @@ def compress_file(
     return scene_decision.Size(size, layout.count, layout.height, layout.width, decision)
 
 
-def _opened(source: Any, nodata: float | None) -> AbstractContextManager[scene_decision.Opened]:
-    if isinstance(source, str | os.PathLike):
-        return open_source(source, nodata=nodata)
-    if labelled.is_labelled(source):
-        return labelled.open_array(source, nodata=nodata)
-    return nullcontext(
-        arrays.source_of(source, nodata) if isinstance(source, np.ndarray) else cast(scene_decision.Opened, source)
-    )
-
-
-def open_source(
-    place: str | os.PathLike[str], polarisation: str | None = None, *, nodata: float | None = None
-) -> AbstractContextManager[scene_decision.Opened]:
-    """Open a raster, a product or a ``.sarc`` file to be compressed; raises as :func:`safe.open_source`."""
-    if transcoding.is_file(place):
-        return transcoding.open_file(place)
-    return safe.open_source(place, polarisation, nodata=nodata)
+def _opened(source: raster_source.Place | raster_source.Raster, nodata: float | None) -> raster_source.Opened:
+    """Open a source that is not open already."""
+    if isinstance(source, raster_source.Raster):
+        return nullcontext(source)
+    return scene_source.open(source, nodata=nodata)
 
 
 def decompress_file(

@@ -13,7 +13,8 @@ from sarcodec.container import archive
 from sarcodec.files import atomic
 from sarcodec.raster import info as raster_info
 from sarcodec.raster import product_files, safe, safe_output
-from sarcodec.scene import files, transcoding
+from sarcodec.scene import source as scene_source
+from sarcodec.scene import transcoding
 from sarcodec.scene.output import Output
 
 SUFFIX = transcoding.SUFFIX
@@ -169,7 +170,7 @@ def stem(source: str) -> str:
 def _pixels(source: str, polarisation: str | None) -> int:
     """Count the pixels of all bands; 0 for a source that is damaged, InputError for one that is missing."""
     try:
-        with files.open_source(source, polarisation) as raster:
+        with scene_source.open(source, polarisation) as raster:
             return raster.info.count * raster.info.height * raster.info.width
     except (errors.SarcodecError, OSError) as cause:
         if not Path(source).exists():

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sarcodec import errors, radiometry, tiling
 from sarcodec.codec import codec
 from sarcodec.container import archive, product
-from sarcodec.raster import geotiff
+from sarcodec.raster import geotiff, reader
 from sarcodec.raster import info as raster_info
 from sarcodec.scene import model_store
 
@@ -25,17 +25,15 @@ HISTORY = "history"
 """Key of a header's ``extra``: what a file was coded from, the oldest first."""
 
 
-class FileSource:
+class FileSource(reader.Raster):
     """An open ``.sarc`` file, read as a raster is; made by :func:`open_file`."""
 
-    picture = None
-
-    def __init__(self, reader: archive.Reader, coder: codec.Codec, place: str) -> None:
-        self._reader, self._coder = reader, coder
-        self.name, self.places = reader.name, (place,)
-        self.info = raster_info.RasterInfo.from_dict(reader.header.raster)
-        self.quantity = radiometry.Quantity.parse(reader.header.quantity)
-        self.product = reader.header.product
+    def __init__(self, file: archive.Reader, coder: codec.Codec, place: str) -> None:
+        self._reader, self._coder = file, coder
+        self.name, self.places = file.name, (place,)
+        self.info = raster_info.RasterInfo.from_dict(file.header.raster)
+        self.product = file.header.product
+        self._quantity = radiometry.Quantity.parse(file.header.quantity)
 
     def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
         """Decode a window of a band (0-based)."""
@@ -47,23 +45,27 @@ class FileSource:
         top, left = (self.info.height - height) // 2, (self.info.width - width) // 2
         return self.read(band, tiling.Window.at(top=top, left=left, height=height, width=width))
 
+    def known_quantity(self) -> reader.Known:
+        """Return what the header says."""
+        return reader.Known(self._quantity, "header")
+
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Yield path and bytes of the files of a product that the file keeps."""
         for path in self._reader.product_files():
             yield path, self._reader.read(product.entry_name(path), product.MAX_FILE_BYTES)
 
-    def history(self) -> list[dict[str, Any]]:
-        """Return what the file was coded from and, last, how it was coded itself."""
+    def extra(self) -> dict[str, Any]:
+        """Return the history: what the file was coded from and, last, how it was coded itself."""
         header = self._reader.header
         here = {"model": header.model, "step": header.step, "created_by": header.created_by}
         here |= {} if header.max_error_db is None else {"max_error_db": header.max_error_db}
         known = header.extra.get(HISTORY, [])
-        return [*(known if isinstance(known, list) else []), here]
+        return {HISTORY: [*(known if isinstance(known, list) else []), here]}
 
 
-def is_file(source: str | os.PathLike[str]) -> bool:
+def is_file(source: object) -> bool:
     """Tell whether a source is a local ``.sarc`` file, by its name."""
-    return Path(source).suffix.lower() == SUFFIX and Path(source).is_file()
+    return isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == SUFFIX and Path(source).is_file()
 
 
 @contextmanager
@@ -77,12 +79,12 @@ def open_file(
     FormatError, ModelMissing
         When the file is damaged, or its model is neither shipped nor given.
     """
-    with archive.Reader(source) as reader:
+    with archive.Reader(source) as file:
         try:
-            coder = model_store.codec_for(reader, model)
+            coder = model_store.codec_for(file, model)
         except errors.ModelMissing as cause:
             raise errors.ModelMissing(
-                f"{reader.name}: as a source it must be of a model that is shipped, and is of "
-                f"{errors.plain(reader.header.model)}; restore it first (sarcodec decompress --model)"
+                f"{file.name}: as a source it must be of a model that is shipped, and is of "
+                f"{errors.plain(file.header.model)}; restore it first (sarcodec decompress --model)"
             ) from cause
-        yield FileSource(reader, coder, os.fspath(source))
+        yield FileSource(file, coder, os.fspath(source))

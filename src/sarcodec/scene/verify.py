@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,13 @@ from sarcodec import errors, radiometry, tiling
 from sarcodec.codec import codec
 from sarcodec.container import archive, product
 from sarcodec.container import header as container_header
-from sarcodec.raster import geotiff, safe
 from sarcodec.raster import info as raster_info
-from sarcodec.scene import model_store, transcoding
+from sarcodec.raster import safe
+from sarcodec.raster import source as raster_source
+from sarcodec.scene import model_store, source
 
 TOLERANCE_DB = 1e-4
 """What rounding may add to a guaranteed error."""
-
-Source = geotiff.RasterReader | safe.ProductReader | transcoding.FileSource
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,9 @@ def verify(
             count = reader.check_entries()
             checks.append(Check("checksums", True, f"checksums of {count} entries"))
             if against is not None:
-                with open_original(against, reader.header) as source:
-                    _check_size(reader, source)
-                    checks += _beside(reader, source, model, advance)
+                with open_original(against, reader.header) as original:
+                    _check_size(reader, original)
+                    checks += _beside(reader, original, model, advance)
             elif decode:
                 checks.append(_decoded(reader, model, advance))
     except _Damaged as found:
@@ -119,25 +118,25 @@ class _Damaged(Exception):
         self.check = check
 
 
-def open_original(against: str | os.PathLike[str], header: container_header.Header) -> AbstractContextManager[Source]:
+@contextmanager
+def open_original(against: str | os.PathLike[str], header: container_header.Header) -> Iterator[raster_source.Raster]:
     """Open the source of a file as it was compressed: one polarisation of a product, an undeclared nodata value."""
-    if transcoding.is_file(against):
-        return transcoding.open_file(against)
     info = raster_info.RasterInfo.from_dict(header.raster)
-    one = info.polarisation(0) if info.count == 1 else None
-    if safe.is_product(against):
-        return safe.open_source(against, one or None)
-    with geotiff.open_raster(against) as plain:
-        declared = plain.info.nodata
-    return geotiff.open_raster(against, nodata=info.nodata if declared is None else None)
+    one = (info.polarisation(0) or None) if info.count == 1 and safe.is_product(against) else None
+    with source.open(against, one) as original:
+        if info.nodata is None or original.info.nodata is not None:
+            yield original
+            return
+    with source.open(against, one, nodata=info.nodata) as original:
+        yield original
 
 
-def _check_size(reader: archive.Reader, source: Source) -> None:
-    shape = source.info.count, source.info.height, source.info.width
+def _check_size(reader: archive.Reader, original: raster_source.Raster) -> None:
+    shape = original.info.count, original.info.height, original.info.width
     if shape != reader.header.shape:
         raise errors.InputError(
-            f"against: {source.name} has bands, rows and columns {shape}, {reader.name} {reader.header.shape}; pass "
-            "the source of the file"
+            f"against: {original.name} has bands, rows and columns {shape}, {reader.name} {reader.header.shape}; "
+            "pass the source of the file"
         )
 
 
@@ -162,23 +161,24 @@ def _decoded(reader: archive.Reader, model: str | os.PathLike[str] | None, advan
 
 
 def _beside(
-    reader: archive.Reader, source: Source, model: str | os.PathLike[str] | None, advance: codec.Advance | None
+    reader: archive.Reader,
+    original: raster_source.Raster,
+    model: str | os.PathLike[str] | None,
+    advance: codec.Advance | None,
 ) -> Iterator[Check]:
     """Decode a file beside its source and compare them."""
-    yield _description(reader.header, source.info)
+    yield _description(reader.header, original.info)
     header = reader.header
     quantity = radiometry.Quantity.parse(header.quantity)
     nodata = raster_info.RasterInfo.from_dict(header.raster).working_nodata
     differing, valid_pixels, squares, worst, total = 0, 0, 0.0, 0.0, 0
     for band, top, pixels in _strips(reader, model, advance):
         window = tiling.Window(top, top + len(pixels), 0, pixels.shape[1])
-        original = source.read(band, window)
-        before, after = (radiometry.classify(values, quantity, nodata) == 0 for values in (original, pixels))
+        known = original.read(band, window)
+        before, after = (radiometry.classify(values, quantity, nodata) == 0 for values in (known, pixels))
         differing += int(np.count_nonzero(before != after))
         both = before & after
-        error = radiometry.to_db(pixels[both], quantity).astype(np.float64) - radiometry.to_db(
-            original[both], quantity
-        )
+        error = radiometry.to_db(pixels[both], quantity).astype(np.float64) - radiometry.to_db(known[both], quantity)
         squares += float(np.sum(error**2))
         worst = max(worst, float(np.abs(error).max(initial=0.0)))
         valid_pixels, total = valid_pixels + error.size, total + pixels.size
@@ -190,8 +190,8 @@ def _beside(
     bound = header.promised_error_db
     kept = bound is None or worst <= bound + TOLERANCE_DB
     yield Check("error", kept, seen if bound is None else f"{seen}, {bound:g} dB guaranteed")
-    if not isinstance(source, geotiff.RasterReader) and source.product is not None:
-        yield _files(reader, source)
+    if original.product is not None:
+        yield _files(reader, original)
 
 
 def _description(header: container_header.Header, info: raster_info.RasterInfo) -> Check:
@@ -204,11 +204,11 @@ def _description(header: container_header.Header, info: raster_info.RasterInfo) 
     return Check("description", not unlike, said)
 
 
-def _files(reader: archive.Reader, source: safe.ProductReader | transcoding.FileSource) -> Check:
+def _files(reader: archive.Reader, original: raster_source.Raster) -> Check:
     """Compare the other files of a product byte for byte."""
     kept = dict(reader.product_files())
     unlike = []
-    for path, data in source.files():
+    for path, data in original.files():
         size = kept.pop(path, None)
         if size is None or reader.read(product.entry_name(path), product.MAX_FILE_BYTES) != data:
             unlike.append(path)
