@@ -22,7 +22,8 @@ from sarcodec import errors, radiometry, report
 from sarcodec.autoencoder import architecture, checkpoint, normalization, variants
 from sarcodec.autoencoder import latents as autoencoder_latents
 from sarcodec.metrics import error, summary
-from sarcodec.report import charts, pictures, section
+from sarcodec.pages import pictures
+from sarcodec.report import charts, section
 from sarcodec.scene import files as scene_files
 from sarcodec.scene import model_store
 

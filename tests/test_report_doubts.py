@@ -13,7 +13,8 @@ import rasterio
 import sarcodec
 from sarcodec import cli, report
 from sarcodec.metrics import summary
-from sarcodec.report import figures
+from sarcodec.pages import figures
+from sarcodec.report import marks
 from sarcodec.scene.output import Output
 from sarcodec.simulate import scenes
 
@@ -87,7 +88,7 @@ def measured(**values):
 def test_the_worst_mark_stands_first():
     fine = {"psnr_db": 36.0, "ssim": 0.96, "enl_ratio": 1.15, "epi": 0.97}
     bands = {"VV": measured(**fine), "VH": measured(**fine | {"enl_ratio": 1.3}), "HH": measured()}
-    text = figures.strip(bands, frozenset({"ssim"}))
+    text = marks.strip(bands, frozenset({"ssim"}))
     assert re.findall(r'href="#band-(\d)"', text) == ["2", "1", "3"]
     heads = re.findall(r'<th scope="col">([^<]*)', text)
     assert heads == ["Band", "ENL ratio", "PSNR", "SSIM", "Edge preservation"]

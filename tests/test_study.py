@@ -27,16 +27,18 @@ from sarcodec.raster import info as raster_info
 from sarcodec.scene import model_store
 from sarcodec.study import (
     choose,
+    export,
     findings,
     gains,
+    inside,
     linear_bounds,
     page,
     peers,
-    pictures,
     plan,
     results,
     rows,
     run,
+    sites,
     tables,
     verdict,
 )
@@ -263,7 +265,7 @@ def test_a_difference_is_clear_only_when_seeds_agree() -> None:
 
 
 def test_tables_are_written_and_strict(with_peers: results.Study, tmp_path: Path) -> None:
-    written = tables.write(with_peers, tmp_path)
+    written = export.write(with_peers, tmp_path)
     assert {path.name for path in written} == {"cells.csv", "rows.csv", "differences.csv", "summary.json"}
     with (tmp_path / "rows.csv").open() as file:
         lines = list(csv.DictReader(file))
@@ -411,25 +413,25 @@ def test_places_follow_the_pixels() -> None:
     db = (db + 10 * np.log10(random.gamma(4.4, 1 / 4.4, db.shape))).astype(np.float32)
     info = raster_info.RasterInfo(1, side, side, "float32")
     chip = chips.Chip("scene", "VV", db, np.ones(db.shape, bool), db, chips.radiometry.Quantity("db"), info)
-    places = pictures.find_places([chip])
-    assert list(places) == list(pictures.KINDS)
+    places = sites.find([chip])
+    assert list(places) == list(sites.KINDS)
     assert (places["town"].top, places["town"].left) == (512, 512)
-    assert places["sea"].left + pictures.SIDE <= 320
-    assert places["coast"].left < 320 < places["coast"].left + pictures.SIDE
+    assert places["sea"].left + sites.SIDE <= 320
+    assert places["coast"].left < 320 < places["coast"].left + sites.SIDE
     assert places["fields"].left >= 320
-    assert pictures.find_places([dataclasses.replace(chip, valid=np.zeros(db.shape, bool))]) == {}
+    assert sites.find([dataclasses.replace(chip, valid=np.zeros(db.shape, bool))]) == {}
 
 
 def test_attention_and_latents(made: Made) -> None:
     study = results.load(made.folder)
     chip = next(iter(chips.read(study.images)))
-    assert pictures.attention(study.cells[0], chip) == []
-    found = pictures.attention(study.cells[2], chip)
+    assert inside.attention(study.cells[0], chip) == []
+    found = inside.attention(study.cells[2], chip)
     assert [(a.kind, a.weights.shape) for a in found] == [("channels", (16,)), ("positions", (10, 10))]
     assert all(((a.weights > 0) & (a.weights < 2)).all() for a in found)
-    values, deviation = pictures.latent(study.cells[0], chip)
+    values, deviation = inside.latent(study.cells[0], chip)
     assert values.shape == (16, 10, 10) and deviation.shape == (16,) and (deviation > 0).all()
-    sheet = pictures.mosaic(values[:5], columns=4)
+    sheet = inside.mosaic(values[:5], columns=4)
     assert sheet.shape == (21, 43) and np.isnan(sheet[10]).all() and np.nanmax(sheet) == 1.0
 
 

@@ -20,7 +20,7 @@ from sarcodec.evaluation import roundtrip
 from sarcodec.metrics import summary
 from sarcodec.raster import manifest
 from sarcodec.scene import files as scene_files
-from sarcodec.study import choose, linear_bounds, page, peers, tables
+from sarcodec.study import choose, export, linear_bounds, page, peers
 from sarcodec.training import loop, run_folder, train_config
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
@@ -131,8 +131,8 @@ class Study(_Folder):
         """Choose and summarise; of every fortieth study write the page too."""
         found = choose.choose(case.path, 20.0, 0.5, (0.1, 9.0), 0.1)
         study = choose.results.load(case.path)
-        said = json.dumps([*choose.describe(found), tables.summary(study)], default=str)
-        tables.write(study, case.path)
+        said = json.dumps([*choose.describe(found), export.summary(study)], default=str)
+        export.write(study, case.path)
         self.pages += 1
         if self.pages % 40 == 0:
             page.write_page(case.path, study=study)

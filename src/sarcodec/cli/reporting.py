@@ -69,7 +69,7 @@ def _report_one(
 ) -> None:
     from sarcodec import report as reporting
     from sarcodec.container import archive
-    from sarcodec.report import figures
+    from sarcodec.pages import figures
 
     original, compressed, target = paths
     with archive.Reader(compressed) as reader:
@@ -144,10 +144,9 @@ def _record(outcome: many.Outcome) -> dict[str, object]:
 
 
 def _table(outcomes: list[many.Outcome]) -> Table:
-    from sarcodec.metrics import summary
-    from sarcodec.report import figures
+    from sarcodec.pages import figures
 
-    columns = ("rmse_db", *summary.TARGETS)
+    columns = figures.KEY
     table = Table("page", "bytes", "bpp", "ratio", "band", *columns)
     for outcome in outcomes:
         size = outcome.size

@@ -55,16 +55,16 @@ def report(
     quiet: terminal.Quiet = False,
 ) -> None:
     """Write the report of a study: one HTML page, three CSV tables and summary.json."""
-    from sarcodec.study import page, pictures, results, tables
+    from sarcodec.study import export, page, results, sites
     from sarcodec.study import plan as plans
 
     images = plans.read(plan).images if plan else ()
-    places = dict(_place(text, pictures.Place) for text in place) if place else None
+    places = dict(_place(text, sites.Place) for text in place) if place else None
     found = results.load(study, images)
     if peers:
         _measure_peers(found, study, train or [], quiet)
         found = results.load(study, images)
-    tables.write(found, study)
+    export.write(found, study)
     written = page.write_page(study, target, study=found, places=places)
     for cell in found.unfinished:
         terminal.warn(rich.markup.escape(f"not finished: {cell.name} ({cell.state})"))

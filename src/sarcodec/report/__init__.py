@@ -4,7 +4,7 @@ The page is put together from packaged templates; pictures are embedded, charts 
 those of the page, so that they follow its light and dark scheme. It loads nothing.
 """
 
-from sarcodec.report.figures import format_figure
+from sarcodec.pages.figures import format_figure
 from sarcodec.report.writer import write_report
 
 __all__ = ["format_figure", "write_report"]

@@ -1,62 +1,25 @@
-"""Charts: inline SVG drawn by matplotlib without its global state, coloured by the variables of the page."""
+"""Charts of a band: distributions, looks, spectra, and errors by brightness."""
 
 from __future__ import annotations
 
-import html
-import io
-import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from sarcodec import errors
 from sarcodec.metrics import looks as metric_looks
+from sarcodec.pages.charts import ERROR, INK, ORIGINAL, RESTORED, SOFT, plain_numbers, svg
 from sarcodec.report import classes
 from sarcodec.report.pair import FloatArray, Mask, Pair
-from sarcodec.text import numerals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_POINTS = 500
 """Points of each kind in a scatter; more make the page heavy and the cloud a blot."""
-# Charts are drawn in these colours, each then replaced by the page's variable of its name.
-INK, SOFT, RULE, ORIGINAL, RESTORED, ERROR = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f", "#101112"
-VARIABLES = {INK: "ink", SOFT: "soft", RULE: "rule", ORIGINAL: "original", RESTORED: "restored", ERROR: "error"}
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": SOFT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.6,
-}
 
 FloatVector = npt.NDArray[np.float64]
-
-
-def require_matplotlib() -> None:
-    """Raise MissingExtra when matplotlib is not installed."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as cause:
-        raise errors.MissingExtra("matplotlib", "report") from cause
 
 
 def histogram(pair: Pair, name: str) -> str:
@@ -67,8 +30,6 @@ def histogram(pair: Pair, name: str) -> str:
     percent = [100 * np.histogram(v, edges)[0] / v.size / (edges[1] - edges[0]) for v in (before, after)]
 
     def draw(axes: Axes) -> None:
-        from matplotlib.ticker import FuncFormatter
-
         axes.stairs(percent[0], edges, fill=True, color=ORIGINAL, alpha=0.18)
         axes.stairs(percent[0], edges, color=ORIGINAL, linewidth=1.6, label="original")
         axes.stairs(percent[1], edges, color=RESTORED, linewidth=1.6, label="restored")
@@ -77,7 +38,7 @@ def histogram(pair: Pair, name: str) -> str:
         for number, bound in enumerate(bounds):
             axes.axvline(bound, color=SOFT, linestyle=":", label="" if number else "clipping bound")
         axes.set(xlabel="backscatter (dB)", ylabel="pixels (% per dB)", xlim=(edges[0], edges[-1]))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: numerals.significant(value)))
+        plain_numbers(axes.yaxis)
         _legend_above(axes)
 
     return svg(draw, f"{name}: histograms of original and restored in dB")
@@ -92,7 +53,7 @@ def looks(pair: Pair, name: str) -> tuple[str, int]:
     others, homogeneous = (_thin(np.flatnonzero(kind)) for kind in (~best, best))
 
     def draw(axes: Axes) -> None:
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+        from matplotlib.ticker import LogLocator
 
         axes.scatter(before[others], after[others], s=5, color=SOFT, alpha=0.45, linewidths=0, label="other windows")
         axes.scatter(
@@ -103,8 +64,7 @@ def looks(pair: Pair, name: str) -> tuple[str, int]:
         axes.plot(ends, ends, color=INK, linewidth=0.9, linestyle="--", label="equal")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(LogLocator(subs=(1, 2, 5) if ends[1] < 100 * ends[0] else (1,)))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: numerals.significant(value)))
-            axis.set_minor_formatter(NullFormatter())
+            plain_numbers(axis)
         _legend_above(axes, markerscale=2.0)
 
     if not before.size:
@@ -125,14 +85,11 @@ def spectrum(pair: Pair, name: str) -> str:
     }
 
     def draw(axes: Axes) -> None:
-        from matplotlib.ticker import FuncFormatter, NullFormatter
-
         for label, (image, colour, style) in images.items():
             frequency, power = radial_spectrum(image, pair.valid)
             axes.plot(frequency[power > 0], power[power > 0], color=colour, linestyle=style, label=label)
         axes.set(yscale="log", xlim=(0, 0.5), xlabel="frequency (cycles per pixel)", ylabel="power (dB²)")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: numerals.significant(value)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        plain_numbers(axes.yaxis)
         _legend_above(axes)
 
     return svg(draw, f"{name}: radially averaged power spectra of original, restored and error")
@@ -201,24 +158,3 @@ def _legend_above(axes: Axes, markerscale: float = 1.0) -> None:
     """Put the legend over the axes, where it can hide no data."""
     above: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
     axes.legend(**above, ncols=3, handlelength=1.4, columnspacing=1.2, markerscale=markerscale)
-
-
-def svg(draw: Callable[[Axes], None], label: str) -> str:
-    """Draw one chart and make its SVG part of a page: no metadata, no ids that clash, colours by variable."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": label}):
-        figure = Figure(figsize=(4.3, 3.2), layout="constrained")
-        draw(figure.add_subplot())
-        buffer = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    text = buffer.getvalue()
-    root, body = text[text.index("<svg") :].split(">", 1)
-    box = re.search(r'viewBox="[\d. ]+"', root)
-    body = re.sub(r"<style.*?</style>|<metadata.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r' id="[A-Za-z0-9]+_\d+"', "", body)
-    for colour, variable in VARIABLES.items():
-        body = body.replace(colour, f"var(--{variable})")
-    return f'<svg class="chart" role="img" aria-label="{html.escape(label)}" {box.group() if box else ""}>{body}'

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import html
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from urllib.parse import quote
 
 from sarcodec import _version
 from sarcodec.metrics import summary
-from sarcodec.report import figures, markup
+from sarcodec.pages import figures, markup
 from sarcodec.scene import decision
-
-_FIGURES = {
-    "rmse_db": "RMSE",
-    "psnr_db": "PSNR",
-    "ssim": "SSIM",
-    "enl_ratio": "ENL ratio",
-    "epi": "Edge preservation",
-}
-_MARKS = {"excellent": "✓✓", "good": "✓", "poor": "✗"}
 
 
 @dataclass(frozen=True)
@@ -41,36 +29,28 @@ def page(lines: Sequence[Line]) -> str:
     """Return the page. A file of several bands has a row a band; those that failed say why."""
     sizes = [line.size for line in lines if line.size is not None]
     title = f"{len(lines)} compressed file{'s' * (len(lines) != 1)}"
+    labels = {name: figures.FIGURES[name].label for name in figures.KEY}
     failed = [line for line in lines if line.size is None]
     notice = f'<p class="notice">{len(failed)} of {len(lines)} could not be compared.</p>' if failed else ""
-    return markup.fill(
+    return markup.page(
         "index.html",
         {
             "title": title,
-            "style": _style(),
             "notices": notice,
             "totals": _totals(sizes) if sizes else "",
-            "heads": "".join(f'<th scope="col" class="number">{label}</th>' for label in _FIGURES.values()),
+            "heads": "".join(f'<th scope="col" class="number">{label}</th>' for label in labels.values()),
             "rows": "".join(_rows(line) for line in lines),
-            "targets": "; ".join(_target(name) for name in summary.TARGETS),
+            "targets": "; ".join(f"{labels[name]} {figures.targets(name)}" for name in summary.TARGETS),
             "version": _version.__version__,
         },
     )
 
 
-def _style() -> str:
-    """Return the style sheet of a report."""
-    text = resources.files("sarcodec").joinpath("templates", "report.html").read_text(encoding="utf-8")
-    found = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
-    return found.group(1) if found else ""
-
-
 def _totals(sizes: Sequence[decision.Size]) -> str:
     pixels, total = sum(s.bands * s.height * s.width for s in sizes), sum(s.bytes for s in sizes)
     bits = 8 * total / pixels
-    return "".join(
-        f"<div><dt>{title}</dt><dd>{value}<small>{note}</small></dd></div>"
-        for title, value, note in (
+    return markup.cards(
+        (
             ("All files", f"{total:,} bytes", f"{pixels:,} pixels of all bands"),
             ("Rate", f"{bits:.4f} bits/pixel", "8 × bytes of all files over their pixels"),
             ("True ratio", f"{16 / bits:.2f} : 1", "16 bits, as Sentinel-1 GRD stores a pixel, over bits per pixel"),
@@ -82,7 +62,7 @@ def _rows(line: Line) -> str:
     file, origin = html.escape(line.file), f"<small>of {html.escape(line.original)}</small>"
     if line.size is None:
         error = html.escape(line.error or "")
-        columns = 4 + len(_FIGURES)
+        columns = 4 + len(figures.KEY)
         return f'<tbody><tr><th scope="row">{file}{origin}</th><td colspan="{columns}">{error}</td></tr></tbody>'
     size, spans = line.size, f' rowspan="{len(line.figures)}"' if len(line.figures) > 1 else ""
     link = f'<a href="{html.escape(quote(line.page))}">{file}</a>'
@@ -98,17 +78,11 @@ def _rows(line: Line) -> str:
 
 def _cells(found: summary.Metrics) -> str:
     cells = ""
-    for name in _FIGURES:
+    for name in figures.KEY:
         value = getattr(found, name)
         cells += f'<td class="number">{html.escape(figures.format_figure(name, value))}'
         if name in summary.TARGETS and value == value:
             grade = summary.grade(name, value)
-            cells += f' <span class="mark {grade}" title="{grade}">{_MARKS[grade]}</span>'
+            cells += f' <span class="mark {grade}" title="{grade}">{figures.SYMBOLS[grade]}</span>'
         cells += "</td>"
     return cells
-
-
-def _target(name: str) -> str:
-    limits = (summary.TARGETS[name][grade] for grade in ("good", "excellent"))
-    good, excellent = (f"≥ {low:g}" if math.isinf(high) else f"{low:g}–{high:g}" for low, high in limits)
-    return f"{_FIGURES[name]} good {good}, excellent {excellent}"

@@ -13,7 +13,8 @@ from sarcodec.codec import codec
 from sarcodec.container import archive
 from sarcodec.files import atomic, vsi
 from sarcodec.metrics import summary
-from sarcodec.report import charts, index, pair
+from sarcodec.pages import charts
+from sarcodec.report import index, pair
 from sarcodec.scene import batch, decision, model_store, sources, verify
 
 INDEX = "index.html"

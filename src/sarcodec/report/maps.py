@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec.report import classes, markup, pictures, seams, survey
+from sarcodec.pages import markup, pictures
+from sarcodec.report import classes, seams, survey
 from sarcodec.text import numerals
 
 SIDE = 560
 """Largest side of a map in pixels."""
 
 _GREYS = 100
-_RAMP = np.linspace(0, 1, 11)
 
 
 def to_scale(values: npt.NDArray[np.floating[Any]], cell: int, shape: tuple[int, int]) -> pictures.FloatArray:
@@ -40,8 +40,7 @@ def figure(heading: str, image: str, shape: tuple[int, ...], legend: str, captio
 
 def scale(low: str, high: str, palette: pictures.Index) -> str:
     """Return a bar of colours between two labels."""
-    stops = palette[np.round(1 + _RAMP * (len(palette) - 2)).astype(int)].tolist()
-    gradient = ", ".join(f"rgb({r} {g} {b})" for r, g, b in stops)
+    gradient = pictures.gradient(palette)
     return f'<div class="scale">{low} <i style="background: linear-gradient(to right, {gradient})"></i> {high}</div>'
 
 

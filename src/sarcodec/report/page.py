@@ -12,8 +12,9 @@ from sarcodec.container import archive
 from sarcodec.container import header as container_header
 from sarcodec.lapped import scale
 from sarcodec.metrics import summary
+from sarcodec.pages import markup
 from sarcodec.raster import info as raster_info
-from sarcodec.report import figures, maps, markup, sums, survey
+from sarcodec.report import maps, marks, sums, survey
 from sarcodec.scene import decision
 from sarcodec.text import numerals
 
@@ -57,7 +58,7 @@ def page(
     tags = dict(info.tags)
     for band, own in zip(measured, info.band_tags, strict=False):
         tags |= {f"{band}: {key}": value for key, value in own.items()}
-    return markup.fill(
+    return markup.page(
         "report.html",
         {
             "title": html.escape(name),
@@ -65,7 +66,7 @@ def page(
             f"model “{html.escape(header.architecture)}” and restored",
             "notices": "".join(map(_warning, warnings)) + _sampling((height, width)),
             "rates": _rates(decision.Size(sizes["total"], count, height, width), header),
-            "quality": figures.strip(measured, survey.sampled_figures((height, width))),
+            "quality": marks.strip(measured, survey.sampled_figures((height, width))),
             "bands": "".join(sections),
             "bytes": _byte_table(sizes) + _byte_maps(list(measured), bits, header, sizes),
             "facts": _definitions(_facts(header, list(measured))),
@@ -113,7 +114,7 @@ def _rates(size: decision.Size, header: container_header.Header) -> str:
             f"{numerals.significant(scale.step_db(header.step), 3)} dB",
             "of coefficients; one model, all rates",
         )
-    return _cards(
+    return markup.cards(
         [
             ("Compressed file", f"{size.bytes:,} bytes", "the whole file on disk"),
             (
@@ -128,12 +129,6 @@ def _rates(size: decision.Size, header: container_header.Header) -> str:
             ),
             last,
         ]
-    )
-
-
-def _cards(cards: list[tuple[str, str, str]]) -> str:
-    return "".join(
-        f"<div><dt>{title}</dt><dd>{value}<small>{note}</small></dd></div>" for title, value, note in cards
     )
 
 

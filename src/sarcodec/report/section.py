@@ -10,7 +10,8 @@ import numpy as np
 
 from sarcodec import tiling
 from sarcodec.metrics import summary
-from sarcodec.report import charts, figures, markup, pair, pictures, survey, whole
+from sarcodec.pages import figures, markup, pictures
+from sarcodec.report import charts, marks, pair, survey, whole
 
 VIEW_SIDE = 768
 """Largest side of a picture in pixels; with more than two bands less, to keep the page at a few megabytes."""
@@ -23,8 +24,6 @@ BROAD_HEIGHT = 900
 
 MAX_CLIPPED = 0.01
 """Share of clipped pixels above which the page warns."""
-
-_RAMP = np.linspace(1, 255, 11).round().astype(int)
 
 
 def sides(shape: tuple[int, int], bands: int) -> tuple[int, int]:
@@ -71,7 +70,7 @@ def section(
             "views": views,
             "whole": whole.part(name, found),
             "statistics": _statistics(name, found, mosaic, core, measured),
-            "figures": figures.rows(measured, survey.sampled_figures(found.shape)),
+            "figures": marks.rows(measured, survey.sampled_figures(found.shape)),
         },
     )
 
@@ -154,7 +153,7 @@ def _error_map(name: str, found: survey.Survey, core: pair.Pair, side: int) -> s
             "error": pictures.png(pictures.indexed(shown, -limit, limit), palette),
             **pictures.frame(shown.shape),
             "limit": f"{limit:.1f}",
-            "gradient": ", ".join(f"rgb({r} {g} {b})" for r, g, b in palette[_RAMP].tolist()),
+            "gradient": pictures.gradient(palette),
             "range": f"errors beyond ±{limit:.1f} dB, at most 1 % of the pixels, have the end colours",
             "thinned": thinned,
         },

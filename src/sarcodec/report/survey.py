@@ -16,7 +16,8 @@ from sarcodec import tiling
 from sarcodec.container import header as container_header
 from sarcodec.metrics import error, radiometric, summary
 from sarcodec.metrics import looks as metric_looks
-from sarcodec.report import likeness, pair, pictures, seams, sums
+from sarcodec.pages import pictures
+from sarcodec.report import likeness, pair, seams, sums
 
 WHOLE_SIDE = 2048
 """Rows and columns up to which an image is kept whole."""

@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 
-from sarcodec.report import charts, classes, maps, markup, pictures, seams, survey
+from sarcodec.pages import markup, pictures
+from sarcodec.report import charts, classes, maps, seams, survey
 from sarcodec.text import numerals
 
 

@@ -13,7 +13,8 @@ from sarcodec.codec import codec
 from sarcodec.container import archive
 from sarcodec.files import atomic
 from sarcodec.metrics import summary
-from sarcodec.report import charts, likeness, page, pair, section, sums, survey, tilebytes
+from sarcodec.pages import charts
+from sarcodec.report import likeness, page, pair, section, sums, survey, tilebytes
 from sarcodec.scene import files, model_store, verify
 
 

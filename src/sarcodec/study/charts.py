@@ -1,4 +1,4 @@
-"""Charts of a study: inline SVG in the manner of :mod:`sarcodec.report.charts`, one colour a family or peer.
+"""Charts of a study: inline SVG one colour a family or peer.
 
 A family of models (a model without its latent channels) has a colour, its latent channels a marker; peers are
 dashed, bounds dotted. The legend is HTML above the charts, once for all of them.
@@ -16,16 +16,13 @@ import numpy as np
 
 from sarcodec.evaluation import roundtrip
 from sarcodec.metrics import summary
-from sarcodec.report import charts as report_charts
+from sarcodec.pages import charts as page_charts
+from sarcodec.pages.charts import INK, LINE, LINES, SOFT
 from sarcodec.study import linear_bounds, names, peers, results, rows, tables
-from sarcodec.text import numerals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = 12
-"""Colours of the page, ``--line-0`` to ``--line-11``; families take the first ones, peers and bounds the rest."""
-PLACEHOLDERS = [f"#{index + 1:02x}f00{index:x}" for index in range(COLOURS)]
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ((4.0, 2.0), (6.0, 1.5, 1.5, 1.5), (2.0, 1.5))
 PEER_COLOURS = {
@@ -34,13 +31,11 @@ PEER_COLOURS = {
         (peers.DEFAULT, "jpeg2000", "jpegxl", "hevc", "htj2k", "sz3", "sperr", "zfp", "lerc")
     )
 }
-LABELS = {"psnr_db": "PSNR (dB)", "ssim": "SSIM", "enl_ratio": "ENL ratio", "epi": "EPI"}
 RATE_LIMITS = (0.03, 2.6)
 FLOORS = {"psnr_db": 15.0, "ssim": 0.1, "enl_ratio": 0.3, "epi": 0.5}
 """Peers are cut below these, where nothing is of use, lest a hopeless one squeeze all others together."""
 ENL_TOP = 8.0
 WIDE, TALL = (5.6, 3.6), (5.6, 4.2)
-_INK = report_charts.INK
 _AT_RIGHT: dict[str, Any] = {
     "xycoords": ("axes fraction", "data"),
     "ha": "right",
@@ -59,7 +54,7 @@ class Style:
 
     def options(self) -> dict[str, Any]:
         """Return the keywords of matplotlib."""
-        known: dict[str, Any] = {"color": _INK if self.colour is None else PLACEHOLDERS[self.colour]}
+        known: dict[str, Any] = {"color": INK if self.colour is None else LINE[self.colour]}
         if self.marker:
             known |= {"marker": self.marker, "markersize": 4.5}
         if self.dashes:
@@ -83,7 +78,7 @@ def styles(study: results.Study) -> dict[str, Style]:
 
 def _family_colour(place: int) -> int:
     """Three colours for the first families, then from the last on those that peers have in other charts."""
-    return place if place < 3 else COLOURS - 1 - (place - 3) % (COLOURS - 4)
+    return place if place < 3 else LINES - 1 - (place - 3) % (LINES - 4)
 
 
 def common_options(study: results.Study) -> tuple[str, ...]:
@@ -98,16 +93,8 @@ def short(study: results.Study, name: str) -> str:
 
 
 def svg(draw: Callable[[Axes], None], label: str, size: tuple[float, float] = WIDE) -> str:
-    """Draw one chart of a size in inches; its colours follow the page."""
-
-    def sized(axes: Axes) -> None:
-        axes.figure.set_size_inches(*size)  # type: ignore[union-attr]
-        draw(axes)
-
-    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", report_charts.svg(sized, label))
-    for index, colour in enumerate(PLACEHOLDERS):
-        text = text.replace(colour, f"var(--line-{index})")
-    return text
+    """Draw one chart of a size in inches."""
+    return re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", page_charts.svg(draw, label, size))
 
 
 def legend(study: results.Study, shown: Sequence[str]) -> str:
@@ -122,7 +109,7 @@ def legend(study: results.Study, shown: Sequence[str]) -> str:
         items.append(
             f'<li><svg viewBox="0 0 34 12" aria-hidden="true"><path d="M1 6H33" stroke="{colour}" stroke-width="2" '
             f'stroke-dasharray="{dash}"/><text x="17" y="10" text-anchor="middle" font-size="11" fill="{colour}">'
-            f"{shapes[style.marker]}</text></svg>{html.escape(names.CODECS.get(name, name))}</li>"
+            f"{shapes[style.marker]}</text></svg>{html.escape(names.codec(name))}</li>"
         )
     return f'<ul class="legend">{"".join(items)}</ul>'
 
@@ -142,11 +129,11 @@ def rate_curves(study: results.Study, figure: str) -> str:
         _limit(axes, figure, [rows.figure(row, figure) for row in ours])
         _targets(axes, figure)
         lowest = min([RATE_LIMITS[0], *(0.9 * row.bits_per_pixel for row in ours)])
-        axes.set(xscale="log", xlabel="true rate (bits per pixel)", ylabel=LABELS[figure])
+        axes.set(xscale="log", xlabel="true rate (bits per pixel)", ylabel=names.figure(figure).axis)
         axes.set_xlim(lowest, RATE_LIMITS[1])
         _plain_ticks(axes, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2))
 
-    return svg(draw, f"{LABELS[figure]} against bits per pixel", TALL)
+    return svg(draw, f"{names.figure(figure).axis} against bits per pixel", TALL)
 
 
 def latent_curves(study: results.Study, figure: str) -> str:
@@ -177,10 +164,10 @@ def latent_curves(study: results.Study, figure: str) -> str:
                 axes.plot(*zip(*sorted(curve), strict=True), **known[bound].options())
         _limit(axes, figure, drawn)
         _targets(axes, figure)
-        axes.set(xscale="log", xlabel="latent ratio (pixels per latent value)", ylabel=LABELS[figure])
+        axes.set(xscale="log", xlabel="latent ratio (pixels per latent value)", ylabel=names.figure(figure).axis)
         _plain_ticks(axes, (4, 8, 16, 32, 64))
 
-    return svg(draw, f"{LABELS[figure]} against latent ratio", TALL)
+    return svg(draw, f"{names.figure(figure).axis} against latent ratio", TALL)
 
 
 def paired(study: results.Study, variants: Sequence[str], figure: str) -> str:
@@ -193,16 +180,16 @@ def paired(study: results.Study, variants: Sequence[str], figure: str) -> str:
             finest = min(row.step for cell in cells for row in cell.rows)
             columns.append(rows.by_image([r for c in cells for r in c.rows if r.step == finest], figure))
         for key in columns[0]:
-            axes.plot(range(len(columns)), [c.get(key, np.nan) for c in columns], color=report_charts.SOFT, lw=0.8)
+            axes.plot(range(len(columns)), [c.get(key, np.nan) for c in columns], color=SOFT, lw=0.8)
         known = styles(study)
         for place, (name, column) in enumerate(zip(variants, columns, strict=True)):
             colour = known[name].options()["color"]
             axes.scatter([place] * len(column), list(column.values()), s=18, color=colour, alpha=0.75, linewidths=0)
             axes.plot([place - 0.13, place + 0.13], [np.nanmean(list(column.values()))] * 2, color=colour, lw=2.6)
         axes.set_xticks(range(len(variants)), [short(study, name) for name in variants])
-        axes.set(ylabel=LABELS[figure], xlim=(-0.5, len(variants) - 0.5))
+        axes.set(ylabel=names.figure(figure).axis, xlim=(-0.5, len(variants) - 0.5))
 
-    return svg(draw, f"{LABELS[figure]} of every image: {', '.join(variants)}")
+    return svg(draw, f"{names.figure(figure).axis} of every image: {', '.join(variants)}")
 
 
 def forest(study: results.Study, found: Sequence[tables.Difference], unit: str) -> str:
@@ -210,11 +197,11 @@ def forest(study: results.Study, found: Sequence[tables.Difference], unit: str) 
 
     def draw(axes: Axes) -> None:
         for place, difference in enumerate(found):
-            colour = PLACEHOLDERS[0] if difference.clear else report_charts.SOFT
+            colour = LINE[0] if difference.clear else SOFT
             axes.plot([difference.low, difference.high], [place, place], color=colour, lw=2)
             axes.plot([difference.mean], [place], "o", color=colour, markersize=6)
-            axes.plot(difference.seed_means, [place] * len(difference.seeds), "x", color=_INK, markersize=4)
-        axes.axvline(0, color=_INK, lw=0.9)
+            axes.plot(difference.seed_means, [place] * len(difference.seeds), "x", color=INK, markersize=4)
+        axes.axvline(0, color=INK, lw=0.9)
         names = [f"{short(study, d.variant)} − {short(study, d.against)}" for d in found]
         axes.set_yticks(range(len(found)), names)
         axes.set(xlabel=unit, ylim=(len(found) - 0.5, -0.5))
@@ -243,8 +230,8 @@ def convergence(study: results.Study, cells: Sequence[results.Finished]) -> str:
         kept = {round(256 / cell.latent_ratio) for cell in cells}
         for bound, count in ((bound, count) for bound in linear_bounds.NAMES for count in kept):
             if (level := study.linear.get((bound, count))) is not None:
-                axes.axhline(level, color=_INK, lw=0.9, linestyle=":")
-                axes.annotate(names.CODECS[bound], (0.01, level), **(_AT_RIGHT | {"ha": "left"}))
+                axes.axhline(level, color=INK, lw=0.9, linestyle=":")
+                axes.annotate(names.codec(bound), (0.01, level), **(_AT_RIGHT | {"ha": "left"}))
                 best.append(level)
         axes.set(xlabel="training step", ylabel="validation PSNR on [0, 1] (dB)")
         if best:
@@ -276,16 +263,15 @@ def _targets(axes: Axes, figure: str) -> None:
     low, high = axes.get_ylim()
     for limit in summary.TARGETS[figure]["good"]:
         if np.isfinite(limit) and low <= limit <= high:
-            axes.axhline(limit, color=report_charts.SOFT, lw=0.8, linestyle=":")
+            axes.axhline(limit, color=SOFT, lw=0.8, linestyle=":")
             axes.annotate("good", (1, limit), **_AT_RIGHT)
 
 
 def _plain_ticks(axes: Axes, ticks: Sequence[float] | np.ndarray[Any, Any], which: str = "x") -> None:
     """Label a logarithmic axis with plain numbers at given places."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(FixedLocator([float(tick) for tick in ticks]))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: numerals.significant(value)))
-    axis.set_minor_formatter(NullFormatter())
+    page_charts.plain_numbers(axis)

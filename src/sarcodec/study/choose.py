@@ -99,7 +99,7 @@ def _of_family(study: results.Study, family: str, targets: Targets) -> Choice:
             choice = _of_curve(family, curve, targets)
             step, step_ratio = _measured_step(curve, targets)
             best = _best_cell(cells)
-            path = str(best.folder.relative_to(study.folder) / "best.ckpt")
+            path = str(best.best.relative_to(study.folder))
             options.append(
                 Choice(family, choice.ratio, choice.bits_per_pixel, choice.fails, variant, path, step, step_ratio)
             )
@@ -190,7 +190,7 @@ def describe(choices: Sequence[Choice]) -> Iterator[tuple[str, ...]]:
     """Put choices into words: codec, model, ratio, bits per pixel, step to use, checkpoint or what fails."""
     for choice in choices:
         if choice.ratio is None or choice.bits_per_pixel is None:
-            text = "fails: " + ", ".join(names.FIGURES.get(name, name) for name in choice.fails)
+            text = "fails: " + ", ".join(names.figure(name).brief for name in choice.fails)
             yield choice.codec, choice.variant or "–", "none", "–", "–", text
             continue
         step = "–" if choice.step is None else f"{choice.step} (ratio {choice.step_ratio:,.1f})"

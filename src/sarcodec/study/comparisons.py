@@ -1,4 +1,4 @@
-"""Sections that set variants beside each other and beside linear codes."""
+"""Sections that set variants beside each other, beside linear codes and beside other codecs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import html
 import math
 from collections.abc import Sequence
 
-from sarcodec.study import charts, gains, linear_bounds, names, pieces, results, tables
+from sarcodec.metrics import summary
+from sarcodec.pages import markup
+from sarcodec.pages import tables as page_tables
+from sarcodec.study import charts, columns, gains, linear_bounds, names, results, tables
 
 
 def parts(study: results.Study) -> str:
@@ -19,11 +22,11 @@ def parts(study: results.Study) -> str:
             html.escape(gain.part),
             f"{gain.latent_ratio:g}",
             html.escape(f"{gain.difference.variant} − {gain.difference.against}"),
-            pieces.signed(gain.difference.mean),
-            f"{pieces.signed(gain.difference.low)} to {pieces.signed(gain.difference.high)}",
-            ", ".join(map(pieces.signed, gain.difference.seed_means)),
+            markup.signed(gain.difference.mean),
+            f"{markup.signed(gain.difference.low)} to {markup.signed(gain.difference.high)}",
+            ", ".join(map(markup.signed, gain.difference.seed_means)),
             "yes" if gain.difference.clear else "no",
-            pieces.signed(gain.validation),
+            markup.signed(gain.validation),
         )
         for gain in found
     ]
@@ -32,7 +35,7 @@ def parts(study: results.Study) -> str:
         "<p>PSNR in dB that variants differ in which are alike in all but one part, with latents as floats: on the "
         "test images against the fixed peak of 30 dB, and on the validation patches on [0, 1]. A residual network "
         "begins as a linear autoencoder and a plain one at random unless said otherwise, so B − A holds both.</p>"
-        + pieces.table(head, lines, (1, 3, 4, 5, 7))
+        + page_tables.html(head, lines, (1, 3, 4, 5, 7))
     )
 
 
@@ -49,7 +52,7 @@ def linear(study: results.Study) -> str:
             level = study.linear.get((bound, kept), math.nan)
             psnr = f"{sum(measured) / len(measured):.2f}" if measured else "–"
             shown = f"{level:.2f}" if math.isfinite(level) else "–"
-            lines.append((f"{ratio:g}", f"<em>{html.escape(names.CODECS[bound])}</em>", shown, psnr, *["–"] * 4))
+            lines.append((f"{ratio:g}", f"<em>{html.escape(names.codec(bound))}</em>", shown, psnr, *["–"] * 4))
         for name in (entry.variant for entry in above if entry.bound == linear_bounds.KLT):
             cells = study.variants[name]
             if cells[0].latent_ratio == ratio:
@@ -68,7 +71,7 @@ def linear(study: results.Study) -> str:
         "<p>The best that linear codes do with as many values, all at unlimited precision. The KLT of 16 × 16 blocks "
         "is the best linear code that treats blocks on their own; the lapped transform keeps the best fixed "
         "coefficients of 64-point blocks that overlap. Validation PSNR is on [0, 1] over the validation patches.</p>"
-        + pieces.table(head, lines, (0, 2, 3, 4, 5, 6, 7))
+        + page_tables.html(head, lines, (0, 2, 3, 4, 5, 6, 7))
     )
 
 
@@ -81,10 +84,10 @@ def _beside_linear(study: results.Study, name: str, above: Sequence[gains.Above]
         html.escape(name),
         f"{sum(cell.best_psnr for cell in cells) / len(cells):.2f}",
         f"{sum(psnr) / len(psnr):.2f}",
-        pieces.signed(klt.mean) if klt else "–",
-        pieces.signed(klt.least) if klt else "–",
+        markup.signed(klt.mean) if klt else "–",
+        markup.signed(klt.least) if klt else "–",
         f"{klt.below} of {klt.images}" if klt else "–",
-        pieces.signed(lapped.mean) if lapped else "–",
+        markup.signed(lapped.mean) if lapped else "–",
     )
 
 
@@ -102,26 +105,17 @@ def spread(study: results.Study) -> str:
     drawn = [
         (
             charts.paired(study, variants, figure),
-            f"{names.FIGURES[figure]} at latent ratio {ratio:g}, finest step; the bar is the mean.",
+            f"{names.figure(figure).brief} at latent ratio {ratio:g}, finest step; the bar is the mean.",
         )
         for ratio, variants in by_latent(study).items()
         for figure in ("psnr_db", "enl_ratio")
     ]
-    lines = [
-        (
-            html.escape(s.variant),
-            str(s.step),
-            names.FIGURES[s.figure],
-            *(pieces.number(s.figure, v) for v in (s.mean, s.deviation, s.least, s.median, s.most)),
-        )
-        for s in tables.spreads(study)
-        if s.figure in names.FIGURES
-    ]
-    head = ("Variant", "Step", "Figure", "Mean", "Deviation", "Least", "Median", "Most")
+    found = [spread for spread in tables.spreads(study) if spread.figure in summary.TARGETS]
+    table = page_tables.of(columns.SPREADS, found)
     return (
         "<p>A point is one band of one image, averaged over seeds; a line joins the same image.</p>"
-        + pieces.charts_of(drawn)
-        + f"<details><summary>All figures at all steps</summary>{pieces.table(head, lines, range(3, 8))}</details>"
+        + markup.charts_of(drawn)
+        + f"<details><summary>All figures at all steps</summary>{table}</details>"
     )
 
 
@@ -131,31 +125,31 @@ def differences(study: results.Study) -> str:
     if not found:
         return "<p>No two variants of the same latent channels and seed are finished.</p>"
     first = [d for d in found if d.figure == "psnr_db" and d.step == min(e.step for e in found if _same(d, e))]
-    lines = [
-        (
-            html.escape(f"{d.variant} − {d.against}"),
-            str(d.step),
-            names.FIGURES.get(d.figure, d.figure.replace("_", " ")),
-            pieces.number(d.figure, d.mean, "+"),
-            f"{pieces.number(d.figure, d.low, '+')} to {pieces.number(d.figure, d.high, '+')}",
-            ", ".join(pieces.number(d.figure, value, "+") for value in d.seed_means),
-            "yes" if d.clear else "no",
-        )
-        for d in found
-    ]
-    head = ("Difference", "Step", "Figure", "Mean", "95 % interval", "Mean of each seed", "Clear")
+    table = page_tables.of(columns.DIFFERENCES, found)
     return (
         "<p>Paired over images, bands and seeds, at equal latent channels and step. A figure is averaged over the "
         "seeds both variants have; the differences of the images give a 95 % interval by Student’s t. Clear means "
         "that it excludes zero and that all seeds agree in sign. The bands of one place are not independent, so the "
         "interval is rather too narrow; equal steps are not equal bytes, so read the rates beside it.</p>"
-        + pieces.charts_of(
+        + markup.charts_of(
             [(charts.forest(study, first, "PSNR (dB)"), "Dots are means, crosses single seeds; coloured is clear.")],
             "single",
         )
-        + f"<details><summary>All figures at all steps</summary>{pieces.table(head, lines, (3, 4, 5))}</details>"
+        + f"<details><summary>All figures at all steps</summary>{table}</details>"
     )
 
 
 def _same(one: tables.Difference, other: tables.Difference) -> bool:
     return (one.variant, one.against, one.figure) == (other.variant, other.against, other.figure)
+
+
+def bd_rates(study: results.Study) -> str:
+    """Compare bytes at equal PSNR with other codecs."""
+    found, missing = tables.bd_rates(study)
+    if missing:
+        return f"<p>Not measured: {html.escape(missing)}.</p>"
+    return (
+        "<p>Bytes needed at equal PSNR against another codec, on average over the PSNR both reach between 0.1 and 2 "
+        "bits per pixel; negative is better. A dash says that there is no such PSNR: the model stays below what the "
+        "other has at 0.1 bits per pixel.</p>" + page_tables.of(columns.BD_RATES, found)
+    )

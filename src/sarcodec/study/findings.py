@@ -113,7 +113,7 @@ def _bytes(study: results.Study) -> Iterator[str]:
             best = min(chosen, key=lambda rate: rate.mean)
             few = f", over the {best.images} of {best.of} images where their PSNR overlaps" * (best.images < best.of)
             yield (
-                f"In bytes of real files, the autoencoder nearest to {names.CODECS[reference]} is {best.variant}: it "
+                f"In bytes of real files, the autoencoder nearest to {names.codec(reference)} is {best.variant}: it "
                 f"needs {best.mean:+.0f} % at equal PSNR{few}."
             )
 
@@ -126,7 +126,7 @@ def _which(study: results.Study) -> Iterator[str]:
             continue
         best = max(ours, key=lambda name: ours[name])
         others = [
-            f"{names.CODECS[name]} {psnr:.2f} dB"
+            f"{names.codec(name)} {psnr:.2f} dB"
             for name in (peers.DEFAULT, "hevc", "jpeg2000")
             if (psnr := choose.psnr_at(study.peer_curves.get(name, ()), rate))
         ]

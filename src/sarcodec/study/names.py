@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from sarcodec import baselines
+from sarcodec.pages import figures
 from sarcodec.study import linear_bounds, peers
 
-FIGURES = {"psnr_db": "PSNR", "ssim": "SSIM", "enl_ratio": "ENL ratio", "epi": "EPI"}
-CODECS = {
+_CODECS = {
     peers.DEFAULT: "lapped64, the default codec",
-    "jpeg2000": "JPEG 2000",
-    "jpegxl": "JPEG XL",
-    "hevc": "HEVC intra",
-    "htj2k": "HTJ2K",
-    "sz3": "SZ3",
-    "sperr": "SPERR",
-    "zfp": "ZFP",
     "lerc": "LERC",
     peers.GAUSSIAN: "Gaussian rate–distortion",
     linear_bounds.KLT: "KLT, 16 × 16",
     linear_bounds.OVERLAPPING: "lapped transform, linear",
 }
+
+
+def codec(name: str) -> str:
+    """Return what a peer or bound is called, by itself if nothing else is said here; a model has its own name."""
+    if name in _CODECS:
+        return _CODECS[name]
+    return baselines.PEERS[name].name if name in baselines.PEERS else name
+
+
+def figure(name: str) -> figures.Figure:
+    """Return how a figure is written, or the rate."""
+    return figures.RATE if name == "bits_per_pixel" else figures.FIGURES[name]

@@ -49,6 +49,11 @@ class Finished:
         return float(self.record["metrics"]["val"]["psnr"])
 
     @property
+    def best(self) -> Path:
+        """The checkpoint that was kept."""
+        return self.folder / "best.ckpt"
+
+    @property
     def name(self) -> str:
         """Name of the cell."""
         return str(self.record["name"])

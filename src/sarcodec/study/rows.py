@@ -13,9 +13,6 @@ from sarcodec.evaluation import roundtrip
 from sarcodec.metrics import summary
 from sarcodec.study import fields
 
-FIGURES = ("psnr_db", "ssim", "enl_ratio", "epi")
-"""The four figures that have targets, in the order in which they are shown."""
-
 
 def from_dict(record: Mapping[str, Any]) -> roundtrip.Row:
     """Inverse of :meth:`roundtrip.Row.to_dict`; FormatError for a record that is none."""

@@ -1,4 +1,4 @@
-"""Tables of a study: spread over images, paired differences between variants, BD-rates; as CSV and JSON.
+"""What tables of a study hold: spread over images, paired differences between variants, BD-rates.
 
 Differences are paired: both variants have the same latent channels and stages, step, seeds, images and bands. A
 figure is first averaged over the seeds that both have, then the differences of the images (each band is one) give a
@@ -9,14 +9,10 @@ bands of a place are not independent, so the interval is rather too narrow.
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +20,11 @@ from scipy import stats
 
 from sarcodec import errors
 from sarcodec.evaluation import bdrate, roundtrip
-from sarcodec.files import atomic
+from sarcodec.metrics import summary
 from sarcodec.study import peers, results, rows
-from sarcodec.text import jsontext
 
 REFERENCES = ("jpeg2000", peers.DEFAULT)
-COMPARED = (*rows.FIGURES, "gradient_correlation", "bits_per_pixel")
+COMPARED = (*summary.TARGETS, "gradient_correlation", "bits_per_pixel")
 
 
 @dataclass(frozen=True)
@@ -195,61 +190,3 @@ def _bd_rates(study: results.Study, reference_codec: str) -> list[BdRate]:
 
 
 _CURVE = ("bits_per_pixel", "psnr_db")
-
-
-def summary(study: results.Study) -> dict[str, Any]:
-    """Return everything of the tables but the single rows, as JSON values."""
-    curves = {**study.variant_curves, **study.peer_curves}
-    bd, missing = bd_rates(study)
-    return {
-        "cells": [cell.record for cell in study.cells],
-        "unfinished": {cell.name: cell.state for cell in study.unfinished},
-        "peers_missing": dict(study.peers.missing),
-        "peers_skipped": list(study.peers.skipped),
-        "means": {name: [row.to_dict() for row in curve] for name, curve in curves.items()},
-        "spread": [asdict(found) for found in spreads(study)],
-        "differences": [asdict(found) | {"clear": found.clear} for found in differences(study)],
-        "bd_rate_percent": [asdict(found) for found in bd],
-        "bd_rate_missing": missing,
-    }
-
-
-def write(study: results.Study, folder: Path) -> list[Path]:
-    """Write cells.csv, rows.csv, differences.csv and summary.json; a figure that is not defined is empty or null."""
-    record = summary(study)
-    measured = [row.to_dict() | {"cell": cell.name} for cell in study.cells for row in cell.rows]
-    measured += [row.to_dict() | {"cell": ""} for row in study.peers.rows]
-    contents = {
-        "cells.csv": _csv([_flat(cell) for cell in record["cells"]]),
-        "rows.csv": _csv(measured),
-        "differences.csv": _csv(record["differences"]),
-        "summary.json": jsontext.dumps(record, indent=1) + "\n",
-    }
-    for name, text in contents.items():
-        atomic.write_bytes(folder / name, text.encode(), overwrite=True)
-    return [folder / name for name in contents]
-
-
-def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in record.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
-
-
-def _csv(records: Sequence[Mapping[str, Any]]) -> str:
-    buffer = io.StringIO()
-    columns = list(dict.fromkeys(key for record in records for key in record))
-    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    for record in records:
-        writer.writerow({key: _plain(value) for key, value in record.items()})
-    return buffer.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return " ".join(str(_plain(item)) for item in value)
-    if isinstance(value, float):
-        return f"{value:.8g}" if math.isfinite(value) else ""
-    return value

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sarcodec.evaluation import roundtrip
 from sarcodec.metrics import error, summary
+from sarcodec.pages import figures
 from sarcodec.study import choose, findings, gains, linear_bounds, names, peers, results, rows
 from sarcodec.text import numerals
 
@@ -95,10 +96,10 @@ def _beats(found: Sequence[gains.Gain], claim: str) -> Claim:
 def _targets(study: results.Study) -> Iterator[Claim]:
     """Judge the four figures promised at latent ratio 16."""
     best = best_at_ratio(study)
-    for name in rows.FIGURES:
+    for name in summary.TARGETS:
         low, high = summary.TARGETS[name]["good"]
-        wanted = f"≥ {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
-        claim = f"{names.FIGURES[name]} at latent ratio {LATENT_RATIO}"
+        wanted = figures.limits(low, high, " to ")
+        claim = f"{names.figure(name).brief} at latent ratio {LATENT_RATIO}"
         if best is None:
             yield Claim(claim, wanted, f"no model of latent ratio {LATENT_RATIO} is finished", "open", "")
             continue
@@ -140,7 +141,7 @@ def _true_ratio(study: results.Study) -> str:
     reached = []
     for name, curve in study.peer_curves.items():
         if name not in peers.BOUNDS and (bpp := choose.lowest_rate(curve, good)):
-            reached.append((16 / bpp, names.CODECS.get(name, name)))
+            reached.append((16 / bpp, names.codec(name)))
     if not reached:
         return "The prediction counts a ratio in values, not in bits."
     ratio, name = max(reached)
@@ -154,7 +155,7 @@ def _above_linear(study: results.Study) -> Iterator[Claim]:
     """Judge the best model of each latent ratio beside linear codes of as many values."""
     above = gains.above_bounds(study)
     for bound in linear_bounds.NAMES:
-        claim = f"Above the {names.CODECS[bound]}, of as many values"
+        claim = f"Above the {names.codec(bound)}, of as many values"
         wanted = "mean PSNR above, interval excludes zero, at each latent ratio"
         best: dict[float, gains.Above] = {}
         for entry in above:

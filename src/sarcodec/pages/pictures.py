@@ -96,3 +96,9 @@ def png(index: Index, palette: Index) -> str:
     data += chunk(b"PLTE", palette.tobytes()) + chunk(b"tRNS", b"\x00")
     data += chunk(b"IDAT", zlib.compress(lines.tobytes(), 9)) + chunk(b"IEND", b"")
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def gradient(palette: Index) -> str:
+    """Return the colours of a palette but the transparent one as stops of a CSS gradient."""
+    stops = palette[np.round(1 + np.linspace(0, 1, 11) * (len(palette) - 2)).astype(int)].tolist()
+    return ", ".join(f"rgb({r} {g} {b})" for r, g, b in stops)
