@@ -42,6 +42,7 @@ from sarcodec.study import (
     tables,
     verdict,
 )
+from sarcodec.training import loop
 
 SIDE = 160
 PLAN = """
@@ -608,7 +609,7 @@ def test_a_cell_that_fails_does_not_end_the_study(tmp_path: Path, monkeypatch: p
         raise errors.TrainingError("loss nan at step 3")
         yield
 
-    monkeypatch.setattr(run.training, "start", fail)
+    monkeypatch.setattr(loop, "start", fail)
     found = plan.read(tmp_path / "study.toml")
     notes = [step.note for step in run.run(found, tmp_path / "out")]
     assert begun == [cell.name for cell in found.cells]
