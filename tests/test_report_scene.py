@@ -77,13 +77,13 @@ def test_sums_do_not_depend_on_the_strips(cell):
 def test_figures_from_sums_are_those_of_the_whole_image(monkeypatch):
     pixels = images()
     expected = summary.evaluate(*(np.where(pixels[2], image, 0) for image in pixels[:2]), pixels[2])
-    monkeypatch.setattr(survey, "WHOLE_SIDE", 96)
-    monkeypatch.setattr(survey, "WINDOW_SIDE", 32)
+    monkeypatch.setattr(samples, "WHOLE_SIDE", 96)
+    monkeypatch.setattr(samples, "WINDOW_SIDE", 32)
     found = surveyed(pixels)
     mosaic = found.samples.mosaic(1, header(SHAPE))
     measured = found.figures(mosaic)
     assert 0.1 < found.share < 0.2
-    for name in survey.WHOLE_FIGURES:
+    for name in samples.WHOLE_FIGURES:
         assert getattr(measured, name) == pytest.approx(getattr(expected, name), rel=1e-5), name
     sampled = summary.evaluate(mosaic.original, mosaic.restored, mosaic.valid)
     assert measured.ssim == sampled.ssim and measured.water_iou == sampled.water_iou
@@ -109,11 +109,11 @@ def header(shape):
 
 
 def test_windows_of_a_large_image_do_not_touch_and_lie_inside(monkeypatch):
-    monkeypatch.setattr(survey, "WHOLE_SIDE", 60)
-    monkeypatch.setattr(survey, "WINDOW_SIDE", 20)
-    windows = survey.windows((50, 61))
+    monkeypatch.setattr(samples, "WHOLE_SIDE", 60)
+    monkeypatch.setattr(samples, "WINDOW_SIDE", 20)
+    windows = samples.windows((50, 61))
     assert [w.shape for w in windows] == [(50, 20)] * 3
-    windows = survey.windows(SHAPE)
+    windows = samples.windows(SHAPE)
     assert len(windows) == 9
     for number, window in enumerate(windows):
         window.check(*SHAPE)
@@ -123,22 +123,22 @@ def test_windows_of_a_large_image_do_not_touch_and_lie_inside(monkeypatch):
 
 
 def test_an_empty_centre_is_not_shown(monkeypatch):
-    monkeypatch.setattr(survey, "WHOLE_SIDE", 60)
-    monkeypatch.setattr(survey, "WINDOW_SIDE", 20)
+    monkeypatch.setattr(samples, "WHOLE_SIDE", 60)
+    monkeypatch.setattr(samples, "WINDOW_SIDE", 20)
     original, restored, valid = images()
     valid[80:120, 140:190] = False
     found = surveyed((original, restored, valid))
     core = found.samples.core(found.samples.mosaic(1, header(SHAPE)))
-    assert core.window != survey.windows(SHAPE)[4]
+    assert core.window != samples.windows(SHAPE)[4]
     assert core.valid.mean() > 0.9
     np.testing.assert_array_equal(core.restored[core.valid], restored[core.window.slices][core.valid])
 
 
 def test_a_scene_with_valid_pixels_outside_the_windows_alone(monkeypatch):
-    monkeypatch.setattr(survey, "WHOLE_SIDE", 60)
-    monkeypatch.setattr(survey, "WINDOW_SIDE", 20)
+    monkeypatch.setattr(samples, "WHOLE_SIDE", 60)
+    monkeypatch.setattr(samples, "WINDOW_SIDE", 20)
     original, restored, valid = images()
-    for window in survey.windows(SHAPE):
+    for window in samples.windows(SHAPE):
         valid[window.slices] = False
     found = surveyed((original, restored, valid))
     mosaic = found.samples.mosaic(1, header(SHAPE))
@@ -284,8 +284,8 @@ def large(tmp_path_factory):
 
 
 def test_report_of_a_large_image(large, tmp_path, monkeypatch):
-    monkeypatch.setattr(survey, "WHOLE_SIDE", 96)
-    monkeypatch.setattr(survey, "WINDOW_SIDE", 32)
+    monkeypatch.setattr(samples, "WHOLE_SIDE", 96)
+    monkeypatch.setattr(samples, "WINDOW_SIDE", 32)
     monkeypatch.setattr(section, "SCENE_SIDE", 1)
     counted = []
     given = large / "scene.tif", large / "scene.sarc"

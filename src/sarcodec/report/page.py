@@ -14,7 +14,7 @@ from sarcodec.lapped import scale
 from sarcodec.metrics import summary
 from sarcodec.pages import markup
 from sarcodec.raster import info as raster_info
-from sarcodec.report import maps, marks, sums, survey
+from sarcodec.report import maps, marks, samples, sums
 from sarcodec.scene import decision
 from sarcodec.text import numerals
 
@@ -66,7 +66,7 @@ def page(
             f"model “{html.escape(header.architecture)}” and restored",
             "notices": "".join(map(_warning, warnings)) + _sampling((height, width)),
             "rates": _rates(decision.Size(sizes["total"], count, height, width), header),
-            "quality": marks.strip(measured, survey.sampled_figures((height, width))),
+            "quality": marks.strip(measured, samples.sampled_figures((height, width))),
             "bands": "".join(sections),
             "bytes": _byte_table(sizes) + _byte_maps(list(measured), bits, header, sizes),
             "facts": _definitions(_facts(header, list(measured))),
@@ -82,7 +82,7 @@ def _warning(text: str) -> str:
 
 def _sampling(shape: tuple[int, int]) -> str:
     """Say which figures are of the whole image and which of sample windows, where these are not the same."""
-    windows = survey.windows(shape)
+    windows = samples.windows(shape)
     if len(windows) == 1:
         return ""
     height, width = shape
@@ -91,7 +91,7 @@ def _sampling(shape: tuple[int, int]) -> str:
         f'<p class="notice">The image has {height:,} × {width:,} pixels. RMSE, PSNR, ENL ratio, bias, figures by '
         "brightness, seams, maps and bytes are of all of it. SSIM, edges, water mask, bright targets and the charts "
         f"need whole images: they are measured in {len(windows)} windows of {rows:,} × {columns:,} pixels spread "
-        f"evenly over it, {numerals.significant(100 * survey.share(shape), 2)} % of its pixels, and say so.</p>"
+        f"evenly over it, {numerals.significant(100 * samples.share(shape), 2)} % of its pixels, and say so.</p>"
     )
 
 

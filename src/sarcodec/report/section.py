@@ -11,7 +11,7 @@ import numpy as np
 from sarcodec import tiling
 from sarcodec.metrics import summary
 from sarcodec.pages import figures, markup, pictures
-from sarcodec.report import charts, marks, pair, survey, whole
+from sarcodec.report import charts, marks, pair, samples, survey, whole
 
 VIEW_SIDE = 768
 """Largest side of a picture in pixels; with more than two bands less, to keep the page at a few megabytes."""
@@ -30,7 +30,7 @@ def sides(shape: tuple[int, int], bands: int) -> tuple[int, int]:
     """Return the largest sides of the overview and of other pictures on a page of so many bands."""
     scale = min(1.0, math.sqrt(2 / bands))
     view = max(160, int(VIEW_SIDE * scale))
-    return (max(160, int(SCENE_SIDE * scale)) if max(shape) > survey.WHOLE_SIDE else view), view
+    return (max(160, int(SCENE_SIDE * scale)) if max(shape) > samples.WHOLE_SIDE else view), view
 
 
 def section(
@@ -70,7 +70,7 @@ def section(
             "views": views,
             "whole": whole.part(name, found),
             "statistics": _statistics(name, found, mosaic, core, measured),
-            "figures": marks.rows(measured, survey.sampled_figures(found.shape)),
+            "figures": marks.rows(measured, samples.sampled_figures(found.shape)),
         },
     )
 
