@@ -28,7 +28,7 @@ import rasterio
 from sarcodec import cli
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(folder) for folder in [ROOT / "tests", *(ROOT / "tests").iterdir()] if folder.is_dir()]
+sys.path.insert(0, str(ROOT / "tests"))
 
 WAYS: dict[str, tuple[str, ...]] = {
     "default": (),

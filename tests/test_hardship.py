@@ -18,14 +18,15 @@ from typing import Any
 
 import pytest
 
+import places
 import tiny
+from command import call
+from runs import FILES, config, history
 from sarcodec import errors
 from sarcodec.autoencoder import checkpoint
 from sarcodec.codec import codec, encoding
 from sarcodec.scene import files, model_store
 from sarcodec.training import loop
-from test_cli import call
-from test_training import FILES, config, history
 
 resource = pytest.importorskip("resource", reason="limits as POSIX has them")
 CODER = codec.Codec(model_store.bounded_engine(1.0))
@@ -34,7 +35,7 @@ TRAIN = """
 import sys, tiny
 from pathlib import Path
 from sarcodec.training import loop
-from test_training import config
+from runs import config
 folder, patches = map(Path, sys.argv[1:])
 steps = loop.resume(folder) if (folder / "run.json").exists() else loop.start(
     folder, patches, tiny.CONFIG, config(epochs=60, save_minutes=1e-9))
@@ -93,7 +94,7 @@ def read_only(folder: Path) -> Iterator[None]:
 def test_a_training_that_is_killed_again_and_again(tmp_path: Path, patch_set: Path) -> None:
     """It saves after every step; whenever the kill comes, what is there loads, and it goes on from there."""
     run, reached = tmp_path / "run", 0
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(places.TESTS), *sys.path])}
     for steps in (3, 9):
         words = [sys.executable, "-c", TRAIN, str(run), str(patch_set)]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)

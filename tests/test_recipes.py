@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 import tiny
+from command import call
 from sarcodec import baselines, errors
 from sarcodec.evaluation import chips, roundtrip
 from sarcodec.metrics import summary
 from sarcodec.pages import figures, tables
 from sarcodec.report import many
 from sarcodec.study import columns, names, peers, rows
-from test_cli import call
 
 FIELDS = [field.name for field in dataclasses.fields(summary.Metrics)]
 

@@ -8,9 +8,10 @@ from types import ModuleType
 
 import pytest
 
+import places
 from sarcodec.raster import safe
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "robustness.py"
+SCRIPT = places.REPOSITORY / "benchmarks" / "robustness.py"
 CASES = {
     "damaged .sarc": 150,
     "forged .sarc": 100,

@@ -10,10 +10,11 @@ import rasterio
 import torch
 from xarray.backends import plugins
 
+import places
 from sarcodec import cli
 from sarcodec.plugins.xarray_engine import SarcBackend
 
-GUIDE = Path(__file__).parents[1] / "docs" / "guide.md"
+GUIDE = places.DOCS / "guide.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

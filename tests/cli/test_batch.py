@@ -9,11 +9,11 @@ import pytest
 
 import safe_product
 import tiny
+from command import call
 from sarcodec import errors
 from sarcodec.codec import encoding
 from sarcodec.scene import batch
 from sarcodec.scene import sources as scene_sources
-from test_cli import call
 
 
 @pytest.fixture(scope="module")

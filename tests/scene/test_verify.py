@@ -10,9 +10,9 @@ import rasterio
 
 import safe_product
 import tiny
+from command import call
 from sarcodec import errors
 from sarcodec.scene import files, verify
-from test_cli import call
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 

@@ -10,9 +10,9 @@ import pytest
 
 import safe_product
 import tiny
+from command import call
 from sarcodec import errors
 from sarcodec.report import many
-from test_cli import call
 
 pytest.importorskip("matplotlib")
 STEM = Path(safe_product.NAME).stem

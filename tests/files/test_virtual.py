@@ -12,6 +12,7 @@ import pytest
 import rasterio.io
 import rasterio.shutil
 
+import places
 import safe_product
 import tiny
 from sarcodec import errors, tiling
@@ -32,7 +33,7 @@ class Server:
     """A server of a folder's files, and what it was asked for: see range_server.py."""
 
     def __init__(self, folder: Path) -> None:
-        command = [sys.executable, Path(__file__).with_name("range_server.py"), folder]
+        command = [sys.executable, places.TESTS / "range_server.py", folder]
         self.folder = folder
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None

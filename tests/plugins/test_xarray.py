@@ -23,6 +23,7 @@ import rioxarray  # noqa: F401
 import xarray
 from xarray.backends import plugins as xarray_plugins
 
+import places
 import tiny
 from sarcodec import errors
 from sarcodec.codec import codec, encoding
@@ -440,7 +441,7 @@ def test_without_xarray() -> None:
 
 def test_entry_point() -> None:
     """What pyproject.toml names is the engine; what is installed here may be older than it."""
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((places.REPOSITORY / "pyproject.toml").read_text())["project"]
     (named,) = project["entry-points"]["xarray.backends"].items()
     assert EntryPoint(*named, "xarray.backends").load() is SarcBackend
     assert named[0] == "sarcodec"

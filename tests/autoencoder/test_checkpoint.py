@@ -12,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
+import places
 import tiny
 from sarcodec import errors
 from sarcodec.autoencoder import architecture, checkpoint
@@ -217,7 +218,7 @@ def test_a_flipped_bit_anywhere_is_found(tmp_path: Path, kind: str) -> None:
 def test_models_from_before_the_digest_load_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     """But without one to read what they made, for their identity stands in that."""
     for version, load in (("v1", checkpoint.load), ("v2", lapped_model.load)):
-        path = Path(__file__).parent / "golden" / version / "tiny.ckpt"
+        path = places.GOLDEN / version / "tiny.ckpt"
         identity = load(path).identity
         (record,) = caplog.records
         assert f"model {path}: was saved before models had digests" in record.getMessage()

@@ -12,23 +12,13 @@ import rasterio
 
 import safe_product
 import tiny
-from sarcodec import _version, cli
+from command import call
+from sarcodec import _version
 from sarcodec.autoencoder import checkpoint
 from sarcodec.scene import files, model_store
 
 Run = Callable[..., tuple[int, str, str]]
 TRAIN = ("--base-channels", "8", "--latent-channels", "4", "--batch-size", "4", "--precision", "float32")
-
-
-def call(*arguments: object) -> int:
-    """Run the command line in this process, as the console script does."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["sarcodec", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-    return 0
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 
 import safe_product
 import tiny
+from command import call
 from sarcodec import errors, tiling
 from sarcodec.codec import encoding
 from sarcodec.container import archive
@@ -26,7 +27,6 @@ from sarcodec.scene import batch, decision, model_store
 from sarcodec.scene import sources as scene_sources
 from sarcodec.scene.rate_control import Goal
 from sarcodec.simulate import scenes
-from test_cli import call
 
 
 @pytest.fixture(scope="module")

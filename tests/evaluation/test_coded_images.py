@@ -10,11 +10,11 @@ import rasterio
 
 import safe_product
 import tiny
+from command import call
 from sarcodec import errors
 from sarcodec.evaluation import chips, roundtrip
 from sarcodec.raster import find
 from sarcodec.scene import files
-from test_cli import call
 
 Write = Callable[..., Path]
 

@@ -1,7 +1,6 @@
 """Files written by released versions must decode for ever, symbols to the bit."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +8,11 @@ import rasterio
 import torch
 
 import conformance
+import places
 from sarcodec.container import archive
 from sarcodec.scene import files, model_store
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = places.GOLDEN
 EXPECTED = {
     "v1": ("all_invalid", "dn_gcps", "intensity_zero_and_negative", "one_pixel", "two_bands_db"),
     "v2": ("all_invalid", "dn_gcps", "intensity_zero_and_negative", "one_pixel", "two_bands_db"),

@@ -9,12 +9,12 @@ import rasterio
 
 import safe_product
 import tiny
+from command import call
 from sarcodec import errors, tiling
 from sarcodec.codec import codec
 from sarcodec.scene import batch, decision, files, model_store
 from sarcodec.scene import sources as scene_sources
 from sarcodec.scene.output import Output
-from test_cli import call
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ import xarray
 
 import sarcodec
 import tiny
+from command import call
 from sarcodec import errors
 from sarcodec.container import archive as container_archive
 from sarcodec.raster import info as raster_info
 from sarcodec.scene import arrays, files, model_store
-from test_cli import call
 
 Write = Callable[..., Path]
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import tiny
+from command import call
 from sarcodec.autoencoder import checkpoint
 from sarcodec.codec import encoding
 from sarcodec.container import archive
 from sarcodec.lapped import scale
 from sarcodec.scene import files
-from test_cli import call
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 

@@ -5,12 +5,12 @@ import importlib.util
 import json
 import math
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 
+import places
 import safe_product
 import tiny
 from sarcodec import cli, errors, report, tiling
@@ -20,12 +20,12 @@ from sarcodec.metrics import error as metric_error
 from sarcodec.metrics import summary
 from sarcodec.raster import geotiff
 from sarcodec.raster import source as raster_source
-from sarcodec.report import classes, maps, seams, section, sums, survey, tilebytes
+from sarcodec.report import classes, maps, samples, seams, section, sums, survey, tilebytes
 from sarcodec.scene import files, model_store
 
 pytest.importorskip("matplotlib")
 
-SEAMS = Path(__file__).parents[1] / "benchmarks" / "seams.py"
+SEAMS = places.REPOSITORY / "benchmarks" / "seams.py"
 SHAPE = (203, 331)
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import places
 import safe_product
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = places.DOCS
 
 
 def blocks(guide: Path, language: str) -> list[str]:

@@ -11,24 +11,12 @@ import pytest
 import torch
 
 import tiny
+from runs import FILES, config, history
 from sarcodec import errors
 from sarcodec.autoencoder import architecture, checkpoint, network, variants
 from sarcodec.training import batches, beginning, loop, losses, patches, run_folder, train_config, validation
 
 FLAT = {"loss": 0.5, "psnr": 10.0, "rmse_db": 3.0, "contrast": 1.0}
-
-
-def config(**changes: Any) -> train_config.TrainConfig:
-    settings = {
-        "epochs": 3,
-        "batch_size": 4,
-        "learning_rate": 2e-3,
-        "warmup_steps": 4,
-        "precision": "float32",
-        "save_minutes": 0.0,
-        "tensorboard": False,
-    }
-    return train_config.TrainConfig(**(settings | changes))
 
 
 @pytest.fixture
@@ -47,13 +35,6 @@ def train(run: Path, patch_set: Path, **changes: Any) -> list[loop.Progress]:
 
 def position(run: Path) -> dict[str, Any]:
     return checkpoint.load(run / "last.ckpt").training["position"]
-
-
-def history(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-
-
-FILES = ("best.ckpt", "last.ckpt", "history.jsonl")
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import rasterio
 
+import places
 import plain_decoder
 import plain_pixels
 import plain_speckle
 import sarcodec
 import tiny
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = places.GOLDEN
 WEIGHTS = Path(sarcodec.__file__).parent / "weights"
 TOLERANCE_DB = 1e-3
 
@@ -45,7 +46,7 @@ def test_numbers_are_those_of_the_page() -> None:
 
 
 def test_the_plain_decoder_knows_nothing_else() -> None:
-    text = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("plain_*.py"))
+    text = "".join(path.read_text(encoding="utf-8") for path in places.TESTS.glob("plain_*.py"))
     imported = set(re.findall(r"^\s*(?:from|import) (\w+)", text, re.MULTILINE))
     assert imported - sys.stdlib_module_names == {"numpy", "plain_decoder", "plain_speckle"}
 

@@ -2,9 +2,10 @@
 
 import doctest
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+import places
+
+ROOT = places.REPOSITORY
 
 
 def test_python_in_the_readme_runs_as_shown():

@@ -1,0 +1,20 @@
+"""The command line, run in this process as the console script does."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from sarcodec import cli
+
+
+def call(*arguments: object) -> int:
+    """Run a command; returns the exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["sarcodec", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+    return 0
