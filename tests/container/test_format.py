@@ -40,8 +40,8 @@ def test_numbers_are_those_of_the_page() -> None:
         assert f"0x{number:X}" in page
     assert ", ".join(f"{a:.7f}" for a in plain_speckle.A) in page
     groups, weights = plain_decoder.Bounded.GROUPS, plain_decoder.Bounded.FIXED
-    for number, (places, fixed) in enumerate(zip(groups, weights, strict=True), 1):
-        cells = " ".join(f"({dy},{dx})" for dy, dx in places), " ".join(map(str, fixed)).replace("-", "−")
+    for number, (cells_of, fixed) in enumerate(zip(groups, weights, strict=True), 1):
+        cells = " ".join(f"({dy},{dx})" for dy, dx in cells_of), " ".join(map(str, fixed)).replace("-", "−")
         assert f"| {number} | {cells[0]} | {cells[1]} |" in page
 
 

@@ -282,7 +282,7 @@ def test_what_killed_writers_left_is_named_and_removed(
         left.write_bytes(b"half")
         folder = tmp_path / left.with_suffix("").name
         (folder / "sub").mkdir(parents=True)
-        elsewhere = tmp_path / left.name.replace(atomic._machine(), "0" * 8)
+        elsewhere = tmp_path / left.name.replace(atomic.machine(), "0" * 8)
         elsewhere.write_bytes(b"another machine's")
         other = tmp_path / left.name.replace(".out.", ".put.")
         other.write_bytes(b"another target's")
@@ -296,4 +296,4 @@ def test_what_killed_writers_left_is_named_and_removed(
 
 
 def test_a_process_of_another_user_is_alive() -> None:
-    assert atomic._lives(os.getpid()) and atomic._lives(1)
+    assert atomic.lives(os.getpid()) and atomic.lives(1)

@@ -474,7 +474,7 @@ def test_page_names_what_is_missing(made: Made, tmp_path: Path) -> None:
     shutil.copytree(made.folder, folder, ignore=shutil.ignore_patterns("last.ckpt", "peers.json"))
     (folder / "cells" / NAMES[1] / "cell.json").unlink()
     shutil.rmtree(folder / "cells" / NAMES[3])
-    peers._write(folder, peers.Measured((), (("hevc", "no <wheel>"),)))
+    peers.write(folder, peers.Measured((), (("hevc", "no <wheel>"),)))
     study = results.load(folder)
     assert {u.name: u.state for u in study.unfinished} == {
         NAMES[1]: "trained for 2 of 2 epochs, not measured yet",

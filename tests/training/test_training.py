@@ -62,14 +62,14 @@ def test_run_killed_between_two_files_continues_exactly(
     run: Path, patch_set: Path, whole: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """History and best.ckpt of the second epoch are written, last.ckpt is still that of the first."""
-    save = loop._save_last
+    save = loop.save_last
 
     def killed(*args: Any) -> None:
         if (run / "last.ckpt").exists():
             raise KeyboardInterrupt
         save(*args)
 
-    monkeypatch.setattr(loop, "_save_last", killed)
+    monkeypatch.setattr(loop, "save_last", killed)
     with pytest.raises(KeyboardInterrupt):
         train(run, patch_set)
     assert len(history(run)) == 2
@@ -178,7 +178,7 @@ def test_config_refuses_bad_values(name: str, value: Any) -> None:
 
 def rates(settings: train_config.TrainConfig, steps: list[int], total: int, factor: float = 1.0) -> list[float]:
     at = [run_folder.Position(step=step, factor=factor) for step in steps]
-    return [loop._learning_rate(settings, p, total) for p in at]
+    return [loop.rate_at(settings, p, total) for p in at]
 
 
 def test_warm_up_and_cosine() -> None:

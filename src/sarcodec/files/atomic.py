@@ -117,11 +117,11 @@ def folder(path: str | os.PathLike[str], *, overwrite: bool = False, mark: str) 
 
 
 def _temporary(target: Path, end: str) -> Path:
-    return target.parent / f".{target.stem[:32]}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.{end}"
+    return target.parent / f".{target.stem[:32]}.{machine()}-{os.getpid()}-{secrets.token_hex(4)}.{end}"
 
 
 @functools.cache
-def _machine() -> str:
+def machine() -> str:
     """Return 8 hex digits of where process numbers are unique: a machine since its start, a container on it."""
     parts = [platform.node()]
     with suppress(OSError):  # where there is no Linux
@@ -132,12 +132,12 @@ def _machine() -> str:
 
 def _remove_abandoned(target: Path) -> None:
     """Remove temporaries beside a target whose writers are dead, and name them in a warning."""
-    pattern = re.compile(rf"\.{re.escape(target.stem[:32])}\.{_machine()}-(\d{{1,9}})-[0-9a-f]{{8}}\.part.*")
+    pattern = re.compile(rf"\.{re.escape(target.stem[:32])}\.{machine()}-(\d{{1,9}})-[0-9a-f]{{8}}\.part.*")
     found: list[tuple[Path, re.Match[str] | None]] = []
     with suppress(OSError):  # a folder that may be written but not listed
         found = [(path, pattern.fullmatch(path.name)) for path in target.parent.iterdir()]
     for path, match in found:
-        if match is None or _lives(int(match[1])):
+        if match is None or lives(int(match[1])):
             continue
         with suppress(OSError):  # another was faster
             if path.is_dir() and not path.is_symlink():
@@ -147,7 +147,7 @@ def _remove_abandoned(target: Path) -> None:
             log.warning("removed %s, which a writer that was killed had left", path)
 
 
-def _lives(process: int) -> bool:
+def lives(process: int) -> bool:
     """Tell whether a process of this machine is alive; yes where that cannot be told."""
     if os.name != "posix":
         return True

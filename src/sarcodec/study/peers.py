@@ -143,11 +143,11 @@ def measure_peers(
                 else:
                     known[chip.image, chip.band, name, step] = row
             if todo:
-                _write(folder, _measured(known, missing, skipped, sources))
+                write(folder, _measured(known, missing, skipped, sources))
             for step in steps:
                 if (chip.image, chip.band, name, step) in known:
                     yield known[chip.image, chip.band, name, step]
-    _write(folder, _measured(known, missing, skipped, sources))
+    write(folder, _measured(known, missing, skipped, sources))
 
 
 def _measured(
@@ -175,7 +175,8 @@ def read(folder: Path) -> Measured:
         )
 
 
-def _write(folder: Path, measured: Measured) -> None:
+def write(folder: Path, measured: Measured) -> None:
+    """Write ``peers.json``, which :func:`read` reads."""
     record = {
         "missing": dict(measured.missing),
         "skipped": list(measured.skipped),

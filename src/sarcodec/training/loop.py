@@ -189,7 +189,7 @@ def _loop(run: Run, log: SummaryWriter | None) -> Generator[Progress]:
                     break
                 yield Progress(at.epoch + 1, config.epochs, at.step, run.steps, loss, psnr, rate.add(len(batch)))
                 if time.monotonic() - saved > 60 * config.save_minutes > 0:
-                    _save_last(run)
+                    save_last(run)
                     saved = time.monotonic()
             at.epoch, at.batch = at.epoch + 1, 0
             measured = validation.validate(run) if math.isfinite(loss) else {"loss": loss}
@@ -204,12 +204,12 @@ def _loop(run: Run, log: SummaryWriter | None) -> Generator[Progress]:
             if log:
                 runlog.log_validation(log, run.learner.averaged, run.val, (at.epoch, at.step), measured)
             if _is_done(config, at) or time.monotonic() - saved > 60 * config.save_minutes:
-                _save_last(run)
+                save_last(run)
                 saved = time.monotonic()
             figures = measured["loss"], measured["psnr"], rate.value, measured
             yield Progress(at.epoch, config.epochs, at.step, run.steps, *figures, note)
     except GeneratorExit:
-        _save_last(run)
+        save_last(run)
         raise
 
 
@@ -217,7 +217,7 @@ def _step(run: Run, batch: torch.Tensor, log: SummaryWriter | None) -> tuple[flo
     """Take one step of the optimiser; returns loss and PSNR on [0, 1]. One that is not finite changes no weights."""
     config, at, device = run.config, run.at, run.device
     pixels = batch.to(device).contiguous(memory_format=torch.channels_last)
-    learning_rate = _learning_rate(config, at, run.steps)
+    learning_rate = rate_at(config, at, run.steps)
     for group in run.learner.optimizer.param_groups:
         group["lr"] = learning_rate
     with torch.autocast(device.type, torch.bfloat16, enabled=run.bfloat16):
@@ -261,7 +261,7 @@ def _is_done(config: TrainConfig, at: run_folder.Position) -> bool:
     return at.epoch >= config.epochs or 0 < config.patience <= at.stale
 
 
-def _learning_rate(config: TrainConfig, at: run_folder.Position, total: int) -> float:
+def rate_at(config: TrainConfig, at: run_folder.Position, total: int) -> float:
     """Warm up linearly, then follow the schedule; a function of the position alone."""
     if at.step < config.warmup_steps:
         return config.learning_rate * (at.step + 1) / config.warmup_steps
@@ -284,7 +284,8 @@ def _note_progress(run: Run, measured: dict[str, float]) -> None:
         at.factor /= 2
 
 
-def _save_last(run: Run) -> None:
+def save_last(run: Run) -> None:
+    """Write ``last.ckpt``: weights, optimiser and position, to resume from."""
     state = {name: value for name, value in run.learner.state().items() if not name.startswith("model.")}
     run_folder.save_last(run.folder, run.begin, run.config, run.at, run.learner.model.state_dict(), state)
 
