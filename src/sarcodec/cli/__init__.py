@@ -1,4 +1,7 @@
-"""The command line: thin, one function a command; every error is one line and exit status 2."""
+"""The command line: thin, one function a command; every error is one line and exit status 2.
+
+Options and words for people live here, and no work: each command asks a package below.
+"""
 
 from __future__ import annotations
 
