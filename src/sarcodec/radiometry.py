@@ -240,3 +240,10 @@ def from_db(
         else:
             pixels[taken] = nodata - 1 if nodata == limits.max else nodata + 1
     return pixels
+
+
+def fill_with_mean(db: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Give invalid pixels (any shape) the mean of the valid ones, 0 without one: cheap to code, thrown away after."""
+    if valid.all():
+        return db
+    return np.where(valid, db, np.float32(db[valid].mean() if valid.any() else 0.0)).astype(np.float32)

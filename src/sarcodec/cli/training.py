@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import rich.markup
 import typer
 from rich.table import Table
@@ -268,14 +267,14 @@ def train_lapped(
 
 def _filled_images(inputs: list[Path], validation: list[str]) -> Iterator[lapped_codec.Image]:
     """Read every band; invalid pixels take the mean of the valid ones."""
+    from sarcodec import radiometry
     from sarcodec.evaluation import chips
     from sarcodec.training import lapped_codec
 
     for chip in chips.read(inputs):
         if chip.valid.any():
-            db = np.where(chip.valid, chip.db, np.float32(chip.db[chip.valid].mean())).astype(np.float32)
             held_out = any(fnmatch.fnmatch(chip.image, pattern) for pattern in validation)
-            yield lapped_codec.Image(chip.name, db, held_out)
+            yield lapped_codec.Image(chip.name, radiometry.fill_with_mean(chip.db, chip.valid), held_out)
 
 
 def calibrate(

@@ -161,10 +161,3 @@ def positions(core: Core, stride: int) -> Core:
     """Return the latent positions of a core of pixels."""
     rows, columns = (slice(part.start // stride, -(-part.stop // stride)) for part in core)
     return rows, columns
-
-
-def fill_with_mean(db: FloatArray, valid: Mask) -> FloatArray:
-    """Give invalid pixels the mean of the valid ones of the window: cheap to code, thrown away after decoding."""
-    if valid.all():
-        return db
-    return np.where(valid, db, np.float32(db[valid].mean() if valid.any() else 0.0)).astype(np.float32)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import errors
+from sarcodec import errors, radiometry
 from sarcodec.codec import engine
 from sarcodec.container import header
 from sarcodec.nearlossless import residual
@@ -60,7 +60,7 @@ class BoundedTileCoder:
 
     def fill(self, db: Sequence[FloatArray], valid: Sequence[npt.NDArray[np.bool_]]) -> list[FloatArray]:
         """Give invalid pixels the mean of the window."""
-        return [engine.fill_with_mean(image, known) for image, known in zip(db, valid, strict=True)]
+        return [radiometry.fill_with_mean(image, known) for image, known in zip(db, valid, strict=True)]
 
     def outside(self, db: Sequence[FloatArray]) -> list[int]:
         """Nothing is clipped."""

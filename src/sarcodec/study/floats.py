@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from sarcodec import radiometry
 from sarcodec.autoencoder import checkpoint, normalization
 from sarcodec.autoencoder import engine as autoencoder_engine
-from sarcodec.codec import engine as codec_engine
 from sarcodec.evaluation import chips, roundtrip
 from sarcodec.metrics import summary
 
@@ -42,4 +42,4 @@ def scale(
     """Fill and scale a chip as the codec does; returns its bounds too."""
     polarisation, nodata = chip.info.polarisation(0), chip.info.nodata
     bounds = engine.model.normalizer.select_for(lambda: chip.pixels, chip.quantity, polarisation, nodata)
-    return bounds.apply(codec_engine.fill_with_mean(chip.db, chip.valid)), bounds
+    return bounds.apply(radiometry.fill_with_mean(chip.db, chip.valid)), bounds
