@@ -251,7 +251,8 @@ def test_an_exact_copy_of_a_constant_image_is_called_exact(tmp_path, capsys, mon
 def test_a_constant_image_that_is_not_exact_is_not_called_poor(tmp_path):
     original = write(tmp_path / "flat.tif", np.full((200, 230), 0.1, np.float32))
     sarcodec.compress_file(original, tmp_path / "flat.sarc", max_error=0.1)
-    found, text = reported(original, tmp_path / "flat.sarc", tmp_path / "r.html")
+    another = write(tmp_path / "restored.tif", np.full((200, 230), 0.1005, np.float32))
+    found, text = reported(original, tmp_path / "flat.sarc", tmp_path / "r.html", restored=another)
     assert 0 < found["Band 1"].rmse_db < 0.1
     rows = dict(figures.lines(found))
     assert rows["ENL ratio"] == rows["Edge preservation"] == ["not defined"]

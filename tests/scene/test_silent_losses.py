@@ -341,7 +341,7 @@ def test_info_in_words(packed_tif: Path, model: Path, tmp_path: Path, capsys: py
     record = json.loads(capsys.readouterr().out)
     assert (record["quality"], record["speckle_can_be_rendered"]) == ("50 (step 2 dB)", False)
     assert call("info", tmp_path / "b.sarc", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["quality"] == "every valid pixel within 0.9 dB"  # and rounding
+    assert json.loads(capsys.readouterr().out)["quality"] == "every valid pixel within 1 dB"
     assert call("info", packed_tif) == 2
     assert "is a TIFF, no .sarc file" in capsys.readouterr().err
 
