@@ -90,6 +90,15 @@ class Window:
         """Return the window in units of ``stride`` pixels; its borders must be multiples, but for the last ones."""
         return Window(self.top // stride, -(-self.bottom // stride), self.left // stride, -(-self.right // stride))
 
+    def reduced(self, factor: int) -> Window:
+        """Return the window of an image at 1/factor of the resolution that covers this one."""
+        return Window(self.top // factor, -(-self.bottom // factor), self.left // factor, -(-self.right // factor))
+
+    def enlarged(self, factor: int, height: int, width: int) -> Window:
+        """Return what a window of an image at 1/factor of the resolution is of the full one, (height, width)."""
+        bottom, right = min(self.bottom * factor, height), min(self.right * factor, width)
+        return Window(self.top * factor, bottom, self.left * factor, right)
+
     def overlaps(self, other: Window) -> bool:
         """Tell whether the two windows share a pixel."""
         return (

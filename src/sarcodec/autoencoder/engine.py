@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +34,7 @@ class AutoencoderEngine:
     max_error_db: float | None = None
     speckle_step: int | None = None  # what these models make up in its place is theirs
     holds_products = False
+    reduces = 0
 
     def __init__(self, model: checkpoint.Checkpoint, device: str = "cpu", precision: str = "auto") -> None:
         self.model = model
@@ -55,21 +55,26 @@ class AutoencoderEngine:
         bounds = self.model.normalizer.select_for(info.sample, info.quantity, info.polarisation, info.nodata)
         return header.Band(bounds.vmin, bounds.vmax)
 
-    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1) -> AutoencoderTileCoder:
-        """Return what codes tiles of a group of bands; there is but one effort."""
+    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0) -> AutoencoderTileCoder:
+        """Return what codes tiles of a group of bands; there is but one effort, and the full resolution."""
         bounds = tuple(normalization.Bounds(band.vmin, band.vmax) for band in bands)
         return AutoencoderTileCoder(self.transform, self.coder, bounds, step)
 
 
-@dataclass(frozen=True)
 class AutoencoderTileCoder:
     """Codes and decodes tiles: see :class:`sarcodec.codec.engine.TileCoder`; bands one by one."""
 
-    transform: inference.Transform
-    coder: latents.LatentCoder
-    bounds: tuple[normalization.Bounds, ...]
-    step: int
     networked = True
+
+    def __init__(
+        self,
+        transform: inference.Transform,
+        coder: latents.LatentCoder,
+        bounds: tuple[normalization.Bounds, ...],
+        step: int,
+    ) -> None:
+        self.transform, self.coder, self.bounds, self.step = transform, coder, bounds, step
+        self.stride, self.channels = transform.stride, coder.steps.size
 
     def fill(self, db: Sequence[FloatArray], valid: Sequence[npt.NDArray[np.bool_]]) -> list[FloatArray]:
         """Give invalid pixels the mean of the window."""

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import _version, errors, tiling
+from sarcodec import errors, tiling
 from sarcodec.codec import decoding, encoding, stored_tiles, validity
 from sarcodec.codec import engine as engines
 from sarcodec.codec import layout as layouts
-from sarcodec.container import archive, header, product
+from sarcodec.container import archive, product
 
 PANEL = 13312
 """Columns that are restored at once, as many whole tiles as they hold; the next ones after all rows of these."""
@@ -70,7 +70,7 @@ class Codec:
             for band, out, counted in zip(plan.bands, clipped, tallies, strict=True)
         )
         constants = [counted.constant for counted in tallies]
-        writer.finish(self._header(layout, plan, bands).with_constants(constants))
+        writer.finish(encoding.header_of(layout, self.engine, plan, bands).with_constants(constants))
         return tally
 
     def decompress(
@@ -136,13 +136,20 @@ class Codec:
         return Codec(engine)
 
     def restore_window(
-        self, reader: archive.Reader, band: int, window: tiling.Window, *, speckle: bool = False
+        self,
+        reader: archive.Reader,
+        band: int,
+        window: tiling.Window | None = None,
+        *,
+        speckle: bool = False,
+        reduce: int = 0,
     ) -> npt.NDArray[Any]:
         """Restore a window of a band (0-based): the same pixels as of the whole band, from the tiles that it takes.
 
         Returns pixels (h, w) in the dtype of the source; raises as :meth:`decompress`.
         """
-        return np.concatenate([pixels for _, pixels in self.restore_rows(reader, band, window, speckle=speckle)])
+        rows = self.restore_rows(reader, band, window, speckle=speckle, reduce=reduce)
+        return np.concatenate([pixels for _, pixels in rows])
 
     def restore_rows(
         self,
@@ -152,22 +159,27 @@ class Codec:
         *,
         speckle: bool = False,
         recent: stored_tiles.Recent | None = None,
+        reduce: int = 0,
     ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Restore a band or a window of it strip by strip: yields the first row, and pixels in the source's dtype.
 
-        ``recent`` keeps decoded tiles of this file for windows to come.
+        ``recent`` keeps decoded tiles of this file for windows to come. With ``reduce`` all is of the image at
+        1/2^reduce of the resolution: see :func:`decoding.strips`.
         """
-        bands, height, width = reader.header.shape
+        bands = reader.header.shape[0]
+        height, width = stored_tiles.reduced_shape(reader.header.shape[1:], reduce)
         window = window or tiling.Window(0, height, 0, width)
         window.check(height, width)
         if not 0 <= band < bands:
             raise errors.InputError(f"band: got {band}; the file has {bands}, pass 0 to {bands - 1}")
+        if speckle and reduce:
+            raise errors.InputError("speckle: is rendered at the full resolution alone; leave it out, or reduce")
         if speckle and reader.header.seed is None:
             raise errors.InputError(
                 f"speckle: {reader.name} has no record of lost speckle, for little was lost or none was asked for; "
                 "compress it with --speckle keep, or leave this out"
             )
-        return decoding.strips(reader, self.engine, decoding.Wanted(band, window, speckle, recent))
+        return decoding.strips(reader, self.engine, decoding.Wanted(band, window, speckle, recent, reduce))
 
     def check(self, reader: archive.Reader) -> None:
         """Raise FormatError when this is not the model that made the file, or it has not all that it says it has.
@@ -175,23 +187,3 @@ class Codec:
         To be called before memory is taken for the pixels: a small file may claim to be a huge one.
         """
         stored_tiles.check(reader, self.engine)
-
-    def _header(self, layout: layouts.Layout, plan: encoding.Plan, bands: tuple[header.Band, ...]) -> header.Header:
-        engine = self.engine
-        return header.Header(
-            raster=layout.record,
-            quantity=layout.quantity.value,
-            model=engine.identity,
-            architecture=engine.architecture,
-            stride=engine.stride,
-            channels=engine.channels,
-            step=plan.step,
-            tile=plan.tile,
-            bands=bands,
-            created_by=_version.__version__,
-            version=engine.version,
-            max_error_db=engine.max_error_db,
-            seed=encoding.SEED if plan.speckle else None,
-            product=layout.product,
-            extra=layout.extra,
-        )

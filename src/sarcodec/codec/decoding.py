@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent import futures
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors, radiometry, tiling
+from sarcodec.codec import boxes, stored_tiles
 from sarcodec.codec import engine as engines
-from sarcodec.codec import stored_tiles
 from sarcodec.container import archive, packing
 from sarcodec.speckle import record, render
 
@@ -32,13 +32,15 @@ class Wanted:
     """What is wanted of a file, which the engine's model made.
 
     ``band`` is 0-based, ``window`` inside the image. ``speckle`` renders lost speckle, of which the file must have a
-    record. ``recent`` has decoded tiles of earlier windows of this file, and a place for those of this one.
+    record. ``recent`` has decoded tiles of earlier windows of this file, and a place for those of this one. With
+    ``reduce``, 0 to 6, it is the image at 1/2^reduce of the resolution, of which ``window`` is then.
     """
 
     band: int
     window: tiling.Window
     speckle: bool = False
     recent: stored_tiles.Recent | None = None
+    reduce: int = 0
 
 
 def strips(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> Iterator[tuple[int, npt.NDArray[Any]]]:
@@ -47,6 +49,9 @@ def strips(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> It
     Of a packed raster (see :mod:`sarcodec.container.packing`) they are what it stands for, float32, as its integers
     can say it. Memory is bounded by a row of the tiles that the window touches.
 
+    At a lower resolution a pixel is the mean of those that it covers in dB, so for linear quantities their geometric
+    mean: of engines that reduce themselves a low-pass that is sharper than a box, of the others the mean of a box.
+
     Raises FormatError when the file is damaged.
     """
     raster = reader.header.raster
@@ -54,8 +59,9 @@ def strips(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> It
     dtype, nodata = packing.working(raster)
     packed = packing.Packing.of(raster, wanted.band)
     constant = _constant(reader, wanted.band, quantity, dtype, nodata)
-    mask_rows = stored_tiles.MaskRows(reader, wanted.band, wanted.window)
-    for top, db in _decoded(reader, engine, wanted):
+    mask_rows = stored_tiles.MaskRows(reader, wanted.band, wanted.window, wanted.reduce)
+    found = _decoded if wanted.reduce <= engine.reduces else _averaged
+    for top, db in found(reader, engine, wanted):
         rows = max(CONVERT_PIXELS // db.shape[1], 1)
         for first in range(0, len(db), rows):
             part = db[first : first + rows]
@@ -88,15 +94,29 @@ def _constant(
     )
 
 
+def _averaged(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> Iterator[tuple[int, FloatArray]]:
+    """Decode a window at the full resolution and average it; yields finished rows."""
+    factor = 1 << wanted.reduce
+    full = wanted.window.enlarged(factor, *reader.header.shape[1:])
+    top, pending = wanted.window.top, np.zeros((0, full.shape[1]), np.float32)
+    for first, db in _decoded(reader, engine, replace(wanted, window=full, reduce=0)):
+        pending = np.concatenate([pending, db])
+        ready = len(pending) if first + len(db) == full.bottom else len(pending) // factor * factor
+        if ready:
+            rows = boxes.means(pending[:ready], factor)
+            yield top, rows
+            top, pending = top + len(rows), pending[ready:]
+
+
 def _decoded(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> Iterator[tuple[int, FloatArray]]:
     """Decode a window to dB, blending over the borders of tiles; yields finished rows."""
-    window, grid = wanted.window, _grid(reader, engine)
+    window, grid = wanted.window, _grid(reader, engine, wanted.reduce)
     rows, columns = grid.rows_of(window), grid.columns_of(window)
-    first = _area(grid.at(rows[0], columns[0]), window, engine)
-    last = _area(grid.at(rows[-1], columns[-1]), window, engine)
+    first = _area(grid.at(rows[0], columns[0]), window, engine, wanted.reduce)
+    last = _area(grid.at(rows[-1], columns[-1]), window, engine, wanted.reduce)
     needed = tiling.Window(first.top, last.bottom, first.left, last.right)
     top, pending = window.top, np.zeros((0, window.shape[1]), np.float32)
-    with stored_tiles.LatentTiles(reader, wanted.band, engine, needed, wanted.recent) as latents:
+    with stored_tiles.LatentTiles(reader, wanted.band, engine, needed, wanted.recent, wanted.reduce) as latents:
         for row in rows:
             latents.ahead(row)
             latents.ahead(row + 1)
@@ -129,7 +149,7 @@ def _windows(
     for place in places:
         if not engine.ramp and stored_tiles.is_blank(reader, wanted.band, place.row, place.column):
             continue
-        part, area = place.blend.shared(wanted.window), _area(place, wanted.window, engine)
+        part, area = place.blend.shared(wanted.window), _area(place, wanted.window, engine, wanted.reduce)
         lost = _lost(reader, wanted.band, place) if wanted.speckle else None
         seen, seed = latents.window(area), reader.header.seed or 0
         jobs.append((place, part, latents.run(tile, seen, latents.coder, place, part, area, lost, seed)))
@@ -157,20 +177,19 @@ def tile(
     return render.render(db, lost, seed=seed, top=place.core.top, left=place.core.left, start=start)
 
 
-def _grid(reader: archive.Reader, engine: engines.Engine) -> tiling.TileGrid:
+def _grid(reader: archive.Reader, engine: engines.Engine, reduce: int) -> tiling.TileGrid:
     """Return the grid of overlapping windows in which a file is decoded."""
-    _, height, width = reader.header.shape
     side, stride = reader.header.tile, reader.header.stride
     ramp = min(engine.ramp, side // 2 // stride * stride)
-    return tiling.TileGrid(height, width, side, ramp=ramp, margin=engine.margin)
+    return stored_tiles.grid(reader, reduce, ramp=ramp >> reduce, margin=engine.margin >> reduce)
 
 
-def _area(place: tiling.Tile, window: tiling.Window, engine: engines.Engine) -> tiling.Window:
+def _area(place: tiling.Tile, window: tiling.Window, engine: engines.Engine, reduce: int) -> tiling.Window:
     """Return the window to decode for the pixels that a tile gives to ``window``."""
     if engine.whole:
         return place.outer
-    area = place.blend.shared(window).aligned(engine.stride)
-    return area.grow(engine.margin, place.outer.bottom, place.outer.right).shared(place.outer)
+    area = place.blend.shared(window).aligned(engine.stride >> reduce)
+    return area.grow(engine.margin >> reduce, place.outer.bottom, place.outer.right).shared(place.outer)
 
 
 def _lost(reader: archive.Reader, band: int, place: tiling.Tile) -> record.LostSpeckle | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec import errors, radiometry, tiling
+from sarcodec import _version, errors, radiometry, tiling
 from sarcodec.codec import engine as engines
 from sarcodec.codec import layout as layouts
 from sarcodec.codec import validity
@@ -165,3 +165,26 @@ def _lost(encoded: engines.Encoded, db: npt.NDArray[np.float32], valid: engines.
     if not valid.any():
         return b""
     return measure.measure(db, encoded.preview(), valid, seed=SEED, top=core.top, left=core.left).to_bytes()
+
+
+def header_of(
+    layout: layouts.Layout, engine: engines.Engine, plan: Plan, bands: tuple[header.Band, ...]
+) -> header.Header:
+    """Return the header of a file of which all tiles are coded."""
+    return header.Header(
+        raster=layout.record,
+        quantity=layout.quantity.value,
+        model=engine.identity,
+        architecture=engine.architecture,
+        stride=engine.stride,
+        channels=engine.channels,
+        step=plan.step,
+        tile=plan.tile,
+        bands=bands,
+        created_by=_version.__version__,
+        version=engine.version,
+        max_error_db=engine.max_error_db,
+        seed=SEED if plan.speckle else None,
+        product=layout.product,
+        extra=layout.extra,
+    )

@@ -54,9 +54,13 @@ class TileCoder(Protocol):
     ----------
     networked : bool
         Whether windows go through a network, which takes all threads itself.
+    stride, channels : int
+        Pixels of what it restores per latent position along an axis, and values at each.
     """
 
     networked: bool
+    stride: int
+    channels: int
 
     def fill(self, db: Sequence[FloatArray], valid: Sequence[Mask]) -> list[FloatArray]:
         """Return windows in dB with their invalid pixels, whatever they hold, made cheap to code."""
@@ -115,6 +119,9 @@ class Engine(Protocol):
         an engine whose files hold no such record.
     holds_products : bool
         Whether its files may hold the other files of a product.
+    reduces : int
+        Its coders restore images at 1/2 to 1/2^reduces of the resolution from the symbols of low frequencies; 0 where
+        they know but the full one.
     """
 
     version: int
@@ -132,6 +139,7 @@ class Engine(Protocol):
     max_error_db: float | None
     speckle_step: int | None
     holds_products: bool
+    reduces: int
 
     def check_step(self, step: int) -> None:
         """Raise InputError for a step that is none of :attr:`steps`, with what to do."""
@@ -141,8 +149,11 @@ class Engine(Protocol):
         """Return what the file must know of a band."""
         ...
 
-    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1) -> TileCoder:
-        """Return what codes tiles of a group of bands; ``effort`` as in :class:`codec.encoding.Options`."""
+    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0) -> TileCoder:
+        """Return what codes tiles of a group of bands; ``effort`` as in :class:`codec.encoding.Options`.
+
+        With ``reduce``, up to :attr:`reduces`, it decodes alone, at 1/2^reduce of the resolution.
+        """
         ...
 
 

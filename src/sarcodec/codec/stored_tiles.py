@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors, radiometry, tiling
+from sarcodec.codec import boxes
 from sarcodec.codec import engine as engines
 from sarcodec.container import archive, header, masks
 from sarcodec.runtime import threads
@@ -20,6 +21,7 @@ FloatArray = npt.NDArray[np.float32]
 Latents = list[FloatArray]
 """Of the bands of a group, in its order up to the one that is wanted."""
 
+MOST_REDUCED = 6
 Arguments = ParamSpec("Arguments")
 
 
@@ -46,6 +48,20 @@ def entry_limit(about: header.Header) -> int:
 def is_blank(reader: archive.Reader, band: int, row: int, column: int) -> bool:
     """Tell whether a tile has no symbols, for it and what lies near it hold no valid pixel."""
     return archive.tile_name(band, row, column) not in reader and archive.mask_name(band, row, column) in reader
+
+
+def grid(reader: archive.Reader, reduce: int = 0, *, ramp: int = 0, margin: int = 0) -> tiling.TileGrid:
+    """Return the grid of a file's tiles, in pixels of the image at 1/2^reduce of the resolution."""
+    height, width = reduced_shape(reader.header.shape[1:], reduce)
+    return tiling.TileGrid(height, width, reader.header.tile >> reduce, ramp=ramp, margin=margin)
+
+
+def reduced_shape(shape: tuple[int, ...], reduce: int) -> tuple[int, int]:
+    """Return height and width of an image at 1/2^reduce of the resolution; InputError for other than 0 to 6."""
+    if not 0 <= reduce <= MOST_REDUCED:
+        raise errors.InputError(f"reduce: got {reduce}; pass 0 to {MOST_REDUCED}, for 1 to 1/{1 << MOST_REDUCED}")
+    height, width = (-(-side >> reduce) for side in shape)
+    return height, width
 
 
 def check(reader: archive.Reader, engine: engines.Engine) -> None:
@@ -88,17 +104,17 @@ class Recent:
 
     def __init__(self, most: int) -> None:
         self._most, self._bytes = most, 0
-        self._tiles: OrderedDict[tuple[int, int, int], Latents] = OrderedDict()
+        self._tiles: OrderedDict[tuple[int, ...], Latents] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, place: tuple[int, int, int]) -> Latents | None:
-        """Return the latents of a band, row and column of the grid, where they are kept."""
+    def get(self, place: tuple[int, ...]) -> Latents | None:
+        """Return the latents of a resolution, band, row and column of the grid, where they are kept."""
         with self._lock:
             if place in self._tiles:
                 self._tiles.move_to_end(place)
             return self._tiles.get(place)
 
-    def keep(self, place: tuple[int, int, int], latents: Latents) -> None:
+    def keep(self, place: tuple[int, ...], latents: Latents) -> None:
         """Keep latents, and forget those that were not asked for the longest."""
         with self._lock:
             if place in self._tiles:
@@ -124,6 +140,8 @@ class LatentTiles:
         All that will be asked for; tiles elsewhere are not decoded ahead.
     recent : Recent, optional
         Tiles that need not be decoded again, and a place for those that are.
+    reduce : int
+        Windows are of the image at 1/2^reduce of the resolution; at most ``engine.reduces``.
 
     Attributes
     ----------
@@ -138,14 +156,16 @@ class LatentTiles:
         engine: engines.Engine,
         needed: tiling.Window,
         recent: Recent | None = None,
+        reduce: int = 0,
     ) -> None:
-        self._recent = recent or Recent(0)
-        self._reader, self._channels = reader, engine.channels
-        bands, height, width = reader.header.shape
+        self._recent, self._reduce = recent or Recent(0), reduce
+        self._reader = reader
+        bands = reader.header.shape[0]
         group = next(group for group in engines.groups(bands) if band in group)
         self._group = group[: group.index(band) + 1]
-        self.coder = engine.at([reader.header.bands[number] for number in self._group], reader.header.step)
-        self._grid = tiling.TileGrid(height, width, reader.header.tile)
+        records = [reader.header.bands[number] for number in self._group]
+        self.coder = engine.at(records, reader.header.step, reduce=reduce)
+        self._grid = grid(reader, reduce)
         self._rows, self._columns = self._grid.rows_of(needed), self._grid.columns_of(needed)
         self._pool, self._blas = futures.ThreadPoolExecutor(engine.workers), threads.one_each()
         self._cache: dict[tuple[int, int], futures.Future[Latents]] = {}
@@ -176,9 +196,9 @@ class LatentTiles:
 
     def window(self, window: tiling.Window) -> Latents:
         """Return the latents (C, h, w) of a window whose top and left are multiples of the stride."""
-        stride = self._reader.header.stride
+        stride = self.coder.stride
         place = window.divided(stride)
-        latents = [np.zeros((self._channels, *place.shape), np.float32) for _ in self._group]
+        latents = [np.zeros((self.coder.channels, *place.shape), np.float32) for _ in self._group]
         for row in self._grid.rows_of(window):
             for column in self._grid.columns_of(window):
                 whole = self._grid.at(row, column).core.divided(stride)
@@ -193,7 +213,7 @@ class LatentTiles:
 
     def _begin(self, row: int, column: int) -> futures.Future[Latents]:
         if (row, column) not in self._cache:
-            known = self._recent.get((self._group[-1], row, column)) or self._blank(row, column)
+            known = self._recent.get((self._reduce, self._group[-1], row, column)) or self._blank(row, column)
             if known is None:
                 entries = [self._data(band, row, column) for band in self._group]
                 self._cache[row, column] = self._pool.submit(self._decode, entries, row, column)
@@ -203,13 +223,13 @@ class LatentTiles:
         return self._cache[row, column]
 
     def _size(self, row: int, column: int) -> tuple[int, int]:
-        return latent_shape(self._grid.at(row, column).core.shape, self._reader.header.stride)
+        return latent_shape(self._grid.at(row, column).core.shape, self.coder.stride)
 
     def _blank(self, row: int, column: int) -> Latents | None:
         """Return latents of zero for a tile without symbols."""
         if not is_blank(self._reader, self._group[-1], row, column):
             return None
-        return [np.zeros((self._channels, *self._size(row, column)), np.float32) for _ in self._group]
+        return [np.zeros((self.coder.channels, *self._size(row, column)), np.float32) for _ in self._group]
 
     def _data(self, band: int, row: int, column: int) -> bytes:
         about = self._reader.header
@@ -218,7 +238,7 @@ class LatentTiles:
 
     def _decode(self, entries: list[bytes], row: int, column: int) -> Latents:
         latents = self.coder.decode(entries, self._size(row, column))
-        self._recent.keep((self._group[-1], row, column), latents)
+        self._recent.keep((self._reduce, self._group[-1], row, column), latents)
         return latents
 
 
@@ -227,16 +247,30 @@ def _size(latents: Latents) -> int:
 
 
 class MaskRows:
-    """Validity codes of the columns of ``window`` of a band, read in rows."""
+    """Validity codes of the columns of ``window`` of a band, read in rows.
 
-    def __init__(self, reader: archive.Reader, band: int, window: tiling.Window) -> None:
-        self._reader, self._band, self._window = reader, band, window
+    With ``reduce`` window and rows are of the image at 1/2^reduce of the resolution: a pixel of that is valid where
+    at least half of those that it covers are, else it has the largest of their codes.
+    """
+
+    def __init__(self, reader: archive.Reader, band: int, window: tiling.Window, reduce: int = 0) -> None:
+        self._reader, self._band, self._reduce = reader, band, reduce
         _, height, width = reader.header.shape
+        self._window = window.enlarged(1 << reduce, height, width)
         self._grid = tiling.TileGrid(height, width, reader.header.tile)
         self._row, self._codes = -1, np.zeros((0, 0), np.uint8)
 
     def rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
         """Return the codes of rows ``[top, bottom)``."""
+        if not self._reduce:
+            return self._full_rows(top, bottom)
+        factor = 1 << self._reduce
+        codes = self._full_rows(top * factor, min(bottom * factor, self._grid.height))
+        valid = boxes.sums(codes == 0, factor)
+        largest = boxes.largest(codes, factor)
+        return np.where(2 * valid >= boxes.sums(np.ones(codes.shape, bool), factor), 0, largest).astype(np.uint8)
+
+    def _full_rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
         parts = []
         while top < bottom:
             row = top // self._grid.tile

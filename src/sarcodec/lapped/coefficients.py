@@ -97,8 +97,10 @@ class CoefficientCoder:
             coder.encode(codes[start:end], self._models[model])
         return bytes([used]) + entropy_tables.words(coder)
 
-    def decode(self, data: bytes, shape: tuple[int, int], step_index: int) -> tuple[Integers, FloatArray]:
-        """Decode a tile of h×w blocks.
+    def decode(
+        self, data: bytes, shape: tuple[int, int], step_index: int, diagonals: int = DIAGONALS
+    ) -> tuple[Integers, FloatArray]:
+        """Decode a tile of h×w blocks, or its first ``diagonals`` alone.
 
         Returns
         -------
@@ -119,7 +121,7 @@ class CoefficientCoder:
         level = np.zeros(tile.symbols.shape, np.uint8)
         try:
             coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data[1:], "<u4").astype(np.uint32))
-            for number in range(data[0]):
+            for number in range(min(data[0], diagonals)):
                 self.network.levels_at(number, known, priors, level)
                 tile.close(number, self._take(coder, tile.open(number, level)), known.magnitude)
         except (AssertionError, ValueError) as cause:

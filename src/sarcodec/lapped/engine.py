@@ -38,6 +38,7 @@ class LappedEngine:
     max_error_db: float | None = None
     speckle_step: int | None = scale.SPECKLE_STEP
     holds_products = True
+    reduces = 6
 
     def __init__(self, model: lapped_model.LappedModel, device: str = "cpu", precision: str = "auto") -> None:
         self.model, self.identity = model, model.identity
@@ -52,10 +53,10 @@ class LappedEngine:
         """Return the median that is taken away before coding."""
         return header.Band.of_offset(round(info.median_db(), 2))
 
-    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1) -> LappedTileCoder:
-        """Return what codes tiles of a group of bands."""
+    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0) -> LappedTileCoder:
+        """Return what codes tiles of a group of bands; reduced images are restored without the network."""
         offsets = tuple(np.float32(band.offset_db) for band in bands)
-        return LappedTileCoder(self.model, self.network, offsets, step, effort)
+        return LappedTileCoder(self.model, self.network, offsets, (step, effort), transform.BLOCK >> reduce)
 
 
 class LappedTileCoder:
@@ -66,11 +67,13 @@ class LappedTileCoder:
         model: lapped_model.LappedModel,
         network: restorer.Running,
         offsets: tuple[np.float32, ...],
-        step: int,
-        effort: int,
+        step_and_effort: tuple[int, int],
+        side: int,
     ) -> None:
-        self.model, self.network, self.offsets, self.step, self.effort = model, network, offsets, step, effort
-        self.networked = step < model.restored_below
+        self.model, self.network, self.offsets, self.stride = model, network, offsets, side
+        self.step, self.effort = step_and_effort
+        self.channels = side**2
+        self.networked = side == transform.BLOCK and self.step < model.restored_below
 
     def fill(self, db: Sequence[FloatArray], valid: Sequence[npt.NDArray[np.bool_]]) -> list[FloatArray]:
         """Give invalid pixels the mean of their block, so that tiles which overlap agree on them."""
@@ -108,20 +111,21 @@ class LappedTileCoder:
         return engine.Encoded(coder.encode(symbols, self.step, choice), preview)
 
     def decode(self, data: Sequence[bytes], size: tuple[int, int]) -> list[FloatArray]:
-        """Decode a tile's coefficients in dB, (BLOCK², h, w)."""
+        """Decode a tile's coefficients in dB, (stride², h, w): those of the lowest frequencies."""
         return [self._decode(part, size) for part in data]
 
     def _decode(self, data: bytes, size: tuple[int, int]) -> FloatArray:
-        _, multiples = self.model.coder.decode(data, size, self.step)
-        multiples *= np.float32(scale.step_db(self.step))
-        return multiples.reshape(-1, *size)
+        _, multiples = self.model.coder.decode(data, size, self.step, 2 * self.stride - 1)
+        low = multiples[: self.stride, : self.stride]
+        low *= np.float32(scale.step_db(self.step))
+        return low.reshape(-1, *size)
 
     def restore(self, latents: Sequence[FloatArray]) -> list[FloatArray]:
         """Turn coefficients into dB."""
         return [self._restore(latent, offset) for latent, offset in zip(latents, self.offsets, strict=False)]
 
     def _restore(self, latent: FloatArray, offset: np.float32) -> FloatArray:
-        blocks = latent.reshape(transform.BLOCK, transform.BLOCK, *latent.shape[-2:])
+        blocks = latent.reshape(self.stride, self.stride, *latent.shape[-2:])
         centred = transform.synthesise(blocks)
         if self.networked:
             centred = self.network(centred, scale.step_db(self.step))

@@ -39,9 +39,9 @@ def analyse(pixels: FloatArray) -> FloatArray:
         (BLOCK, BLOCK, H/BLOCK, W/BLOCK): vertical and horizontal frequency, then the place of the block. Indexed
         ``[0, 0]`` it is BLOCK times the mean of each block.
     """
-    filtered = _mix(_mix(pixels, _prefilter()).T, _prefilter()).T
+    filtered = _mix(_mix(pixels, _prefilter(REACH)).T, _prefilter(REACH)).T
     rows, columns = filtered.shape[0] // BLOCK, filtered.shape[1] // BLOCK
-    cosine = _cosines()
+    cosine = _cosines(BLOCK)
     vertical = cosine @ filtered.reshape(rows, BLOCK, columns * BLOCK)
     both = vertical.reshape(rows, BLOCK, columns, BLOCK) @ cosine.T
     return np.ascontiguousarray(both.transpose(1, 3, 0, 2))
@@ -50,16 +50,22 @@ def analyse(pixels: FloatArray) -> FloatArray:
 def synthesise(coefficients: FloatArray) -> FloatArray:
     """Undo :func:`analyse`: coefficients (BLOCK, BLOCK, h, w) to float32 pixels (h·BLOCK, w·BLOCK).
 
+    From the coefficients of the lowest frequencies alone, (s, s, h, w) for a power of two s below BLOCK, a transform
+    of as many points makes a smaller image (h·s, w·s): the same scene, low-passed.
+
     A pixel is the same to the last bit whatever else is synthesised with it, as long as the blocks on all sides of
     its own are: every matrix product is of BLOCK×BLOCK matrices, for the order of sums in a product depends on its
     size.
     """
+    side = coefficients.shape[0]
     rows, columns = coefficients.shape[2:]
-    cosine = _cosines()
+    cosine, matrix = _cosines(side), _prefilter(side // 2).T
     blocks = np.ascontiguousarray(coefficients.transpose(2, 3, 0, 1))
+    if side < BLOCK:
+        blocks = blocks * np.float32(side / BLOCK)  # [0, 0] is side times the mean
     filtered = cosine.T @ (blocks @ cosine)
-    filtered = filtered.transpose(0, 2, 1, 3).reshape(rows * BLOCK, columns * BLOCK)
-    return np.ascontiguousarray(_mix(_mix(filtered.T, _prefilter().T).T, _prefilter().T))
+    filtered = filtered.transpose(0, 2, 1, 3).reshape(rows * side, columns * side)
+    return np.ascontiguousarray(_mix(_mix(filtered.T, matrix).T, matrix))
 
 
 def fill(pixels: FloatArray, valid: npt.NDArray[np.bool_]) -> FloatArray:
@@ -105,30 +111,33 @@ def noise(blocks: int, part: slice) -> FloatArray:
     """Return the variance in the pixels of a row of blocks, (blocks·BLOCK,), of white noise of 1 in some of them."""
     variance = np.zeros((blocks * BLOCK, BLOCK), np.float32)
     variance[part.start * BLOCK : part.stop * BLOCK] = 1
-    return _mix(variance, np.square(_prefilter().T))[:, 0]
+    return _mix(variance, np.square(_prefilter(REACH).T))[:, 0]
 
 
 def _mix(pixels: FloatArray, matrix: FloatArray) -> FloatArray:
-    """Apply a matrix (2·REACH, 2·REACH) to the rows around every border between blocks of rows."""
-    borders = pixels.shape[0] // BLOCK - 1
+    """Apply a matrix (side, side) to the rows around every border between blocks of so many rows."""
+    side = len(matrix)
     mixed = np.array(pixels, dtype=np.float32, order="C")
-    if borders > 0:
-        squares = mixed[REACH:-REACH].reshape(borders, 2 * REACH, -1, BLOCK).transpose(0, 2, 1, 3)
+    if side > 1 and (borders := pixels.shape[0] // side - 1) > 0:
+        reach = side // 2
+        squares = mixed[reach:-reach].reshape(borders, side, -1, side).transpose(0, 2, 1, 3)
         squares[...] = matrix @ squares
     return mixed
 
 
 @functools.cache
-def _cosines() -> FloatArray:
-    """Orthonormal DCT-II of BLOCK points as a matrix: row k is the k-th cosine."""
-    matrix: FloatArray = fft.dct(np.eye(BLOCK), axis=0, norm="ortho").astype(np.float32)
+def _cosines(side: int) -> FloatArray:
+    """Orthonormal DCT-II of ``side`` points as a matrix: row k is the k-th cosine."""
+    matrix: FloatArray = fft.dct(np.eye(side), axis=0, norm="ortho").astype(np.float32)
     return matrix
 
 
 @functools.cache
-def _prefilter() -> FloatArray:
-    """Return the prefilter ½·W·diag(I, V)·W with W = [[I, J], [J, −I]] and V = J·C_IIᵀ·C_IV·J."""
-    identity = np.eye(REACH)
+def _prefilter(reach: int) -> FloatArray:
+    """Return the prefilter ½·W·diag(I, V)·W with W = [[I, J], [J, −I]] and V = J·C_IIᵀ·C_IV·J, (2·reach, 2·reach)."""
+    identity = np.eye(reach)
+    if reach == 0:
+        return np.zeros((1, 1), np.float32)  # blocks of one pixel have no neighbours to mix with
     flip = identity[::-1]
     butterfly = np.block([[identity, flip], [flip, -identity]])
     second = fft.dct(identity, type=2, axis=0, norm="ortho")

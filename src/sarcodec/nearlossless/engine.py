@@ -29,6 +29,7 @@ class BoundedEngine:
     default_step = 1
     speckle_step: int | None = None
     holds_products = True
+    reduces = 0
 
     def __init__(self, max_error_db: float) -> None:
         if not 0.001 <= max_error_db <= 100:
@@ -46,7 +47,7 @@ class BoundedEngine:
         """Return nothing of use: values are coded as they are."""
         return header.Band.of_offset(0.0)
 
-    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1) -> BoundedTileCoder:
+    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0) -> BoundedTileCoder:
         """Return what codes tiles: the same for all bands, steps and efforts."""
         return BoundedTileCoder(self._bound)
 
@@ -57,6 +58,7 @@ class BoundedTileCoder:
 
     max_error_db: float
     networked = False
+    stride, channels = 1, 1
 
     def fill(self, db: Sequence[FloatArray], valid: Sequence[npt.NDArray[np.bool_]]) -> list[FloatArray]:
         """Give invalid pixels the mean of the window."""
