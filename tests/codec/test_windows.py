@@ -116,10 +116,10 @@ def tiles_read(model: codec.Codec, reader: archive.Reader, window: Window, patch
 
     at, decoded = model.engine.at, []
 
-    def counting(*given: Any) -> types.SimpleNamespace:
-        coder = at(*given)
-        decode = lambda *data: decoded.append(1) or coder.decode(*data)  # noqa: E731
-        return types.SimpleNamespace(networked=coder.networked, restore=coder.restore, decode=decode)
+    def counting(*given: Any, **options: Any) -> types.SimpleNamespace:
+        coder = at(*given, **options)
+        kept = {name: getattr(coder, name) for name in ("stride", "channels", "networked", "restore")}
+        return types.SimpleNamespace(decode=lambda *data: decoded.append(1) or coder.decode(*data), **kept)
 
     with patch.context() as context:
         context.setattr(reader, "read", counted)
