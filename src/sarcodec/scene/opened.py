@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import tiling
-from sarcodec.codec import codec
+from sarcodec.codec import codec, stored_tiles
 from sarcodec.container import archive
 from sarcodec.raster import info as raster_info
 from sarcodec.scene import model_store
@@ -66,6 +66,7 @@ class OpenFile:
         window: tuple[tuple[int, int], tuple[int, int]] | tiling.Window | None = None,
         *,
         speckle: bool = False,
+        reduce: int = 0,
     ) -> npt.NDArray[Any]:
         """Decode a band or all of them; only the tiles that a window takes are read.
 
@@ -77,6 +78,9 @@ class OpenFile:
             ``((first row, end), (first column, end))``; the whole image when not given.
         speckle : bool
             Whether to draw lost speckle anew; see :mod:`sarcodec.speckle.record`.
+        reduce : int
+            0 to 6: the image at 1/2^reduce of the resolution, quickly; see :func:`sarcodec.codec.decoding.strips`.
+            The window counts pixels of the full image, and is widened to whole pixels of the reduced one.
 
         Returns
         -------
@@ -98,8 +102,12 @@ class OpenFile:
         else:
             chosen = (band - 1 if isinstance(band, int) else band,)
         wanted = Output(area, chosen, speckle)
-        place, numbers = wanted.window_of(self._info), wanted.bands_of(self._info)
-        found = [self._coder.restore_window(self._reader, number, place, speckle=speckle) for number in numbers]
+        stored_tiles.reduced_shape(self.shape[1:], reduce)
+        place, numbers = wanted.window_of(self._info).reduced(1 << reduce), wanted.bands_of(self._info)
+        found = [
+            self._coder.restore_window(self._reader, number, place, speckle=speckle, reduce=reduce)
+            for number in numbers
+        ]
         return np.stack(found) if band is None else found[0]
 
 

@@ -1,0 +1,31 @@
+"""An open file at a lower resolution: windows count pixels of the full image."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sarcodec
+import tiny
+from sarcodec import errors
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("opened") / "a.sarc"
+    path.write_bytes(sarcodec.compress(tiny.db((200, 170)), quantity="db"))
+    return path
+
+
+def test_windows_of_a_reduced_image_count_full_pixels(path: Path) -> None:
+    with sarcodec.open(path) as image:
+        whole = image.read(1, reduce=2)
+        assert whole.shape == (50, 43)
+        np.testing.assert_array_equal(image.read(1, ((41, 99), (0, 170)), reduce=2), whole[10:25])
+        assert image.read(reduce=6).shape == (1, 4, 3)
+
+
+@pytest.mark.parametrize("reduce", [-1, 7])
+def test_no_such_resolution(path: Path, reduce: int) -> None:
+    with sarcodec.open(path) as image, pytest.raises(errors.InputError, match=f"reduce: got {reduce}; pass 0 to 6"):
+        image.read(1, reduce=reduce)
