@@ -1,7 +1,7 @@
 """A chunk of an array store: settings, one image to the bytes of a ``.sarc`` file, and a window of it back.
 
 What the codecs of zarr 3 (:mod:`sarcodec.plugins.zarr_codec`) and numcodecs (:mod:`sarcodec.plugins.numcodecs_codec`)
-share; this module knows neither.
+share; this module knows neither. Engines are loaded with the first chunk, not when a store is opened.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sarcodec.container import archive
 from sarcodec.container import header as container_header
 from sarcodec.nearlossless import engine as nearlossless_engine
 from sarcodec.raster import info as raster_info
-from sarcodec.scene import asking, files, model_store
+from sarcodec.scene import asking
 
 DTYPES = ("float32", "int16", "uint16")
 TILE_STRIDE = 64
@@ -112,6 +112,8 @@ def encode(pixels: npt.NDArray[Any], settings: Settings, nodata: float | None) -
 
     Raises InputError for a chunk that is no image of :data:`DTYPES`, or of which too much would be lost.
     """
+    from sarcodec.scene import files
+
     check_dtype(pixels.dtype)
     check_shape(pixels.shape)
     native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
@@ -164,6 +166,30 @@ def decode(
     return pixels.astype(dtype, copy=False).reshape(*shape[:-2], *pixels.shape)
 
 
+def merge(
+    held: npt.NDArray[Any], selection: Any, pixels: npt.NDArray[Any], settings: Settings, nodata: float | None
+) -> npt.NDArray[Any]:
+    """Put pixels into a chunk that was decoded, which is to be coded again as a whole.
+
+    The valid pixels that it keeps are then coded twice: warns of that, and raises InputError where an error is
+    guaranteed, for it would not be kept.
+    """
+    kept = radiometry.classify(held, radiometry.Quantity(settings.quantity), nodata) == radiometry.Fill.VALID
+    kept[selection] = False
+    if kept.any():
+        what = "a part of a chunk was written; what else it holds would be coded twice"
+        if settings.max_error is not None:
+            raise errors.InputError(
+                f"chunks: {what}, and err by more than {settings.max_error} dB; write whole chunks"
+            )
+        warnings.warn(
+            f"sarcodec: {what.replace('would be', 'is')}, and errs by more; write whole chunks", stacklevel=2
+        )
+    merged = held.copy()
+    merged[selection] = pixels if pixels.ndim == 0 else pixels.reshape(merged[selection].shape)
+    return merged
+
+
 def decode_any(data: bytes, settings: Settings) -> npt.NDArray[Any]:
     """Restore the image of a chunk whose shape and dtype are not known, (H, W).
 
@@ -189,6 +215,8 @@ def entries(reader: archive.Reader, settings: Settings, window: tiling.Window) -
 
 def _encoder(model: str | None) -> codec.Codec:
     """Return the codec of a model, loaded once."""
+    from sarcodec.scene import model_store
+
     key = None, model
     if key not in _codecs:
         _codecs[key] = model_store.open_codec(model)
@@ -197,6 +225,8 @@ def _encoder(model: str | None) -> codec.Codec:
 
 def _decoder(reader: archive.Reader, model: str | None) -> codec.Codec:
     """Return the codec that made a chunk, its model loaded once."""
+    from sarcodec.scene import model_store
+
     key = reader.header.model, model
     coder = model_store.codec_for(reader, _codecs.get(key, model))
     return _codecs.setdefault(key, coder) if coder.engine.max_error_db is None else coder

@@ -4,8 +4,8 @@ It takes the place of the serializer, without compressors after it, and zarr fin
 
     zarr.create_array(store, …, serializer=SarcCodec(quantity="intensity", quality=50), compressors=None)
 
-Pixels of the array's fill value hold nothing, and come back exactly. Chunks that are written in parts are read,
-changed and coded again as a whole, so what lay in them is coded twice: write whole chunks.
+Pixels of the array's fill value hold nothing, and come back exactly. A chunk that is written in parts is decoded,
+changed and coded again, and what it held errs by more: that is warned of, and refused where an error is guaranteed.
 """
 
 from __future__ import annotations
@@ -24,18 +24,23 @@ import numpy.typing as npt
 
 from sarcodec import errors, tiling
 from sarcodec.codec import encoding
+from sarcodec.container import archive
 from sarcodec.plugins import chunks, partial
 from sarcodec.runtime import threads
 
 try:
-    from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
+    from zarr.abc.codec import (
+        ArrayBytesCodec,
+        ArrayBytesCodecPartialDecodeMixin,
+        ArrayBytesCodecPartialEncodeMixin,
+    )
     from zarr.abc.store import RangeByteRequest, SuffixByteRequest
     from zarr.storage import StorePath
 except ImportError as cause:
     raise errors.MissingExtra("zarr", "zarr") from cause
 
 if TYPE_CHECKING:
-    from zarr.abc.store import ByteGetter
+    from zarr.abc.store import ByteGetter, ByteSetter
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
 
@@ -49,7 +54,7 @@ Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
-class SarcCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
+class SarcCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodecPartialEncodeMixin):
     """Chunks of one image each, float32, int16 or uint16, as ``.sarc`` files; keywords are :class:`chunks.Settings`.
 
     Where a chunk is of several tiles (``tile``), a part of it is read by two rounds of requests to the store: for its
@@ -101,8 +106,7 @@ class SarcCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         raise NotImplementedError("the size of a .sarc file depends on its pixels")
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        fill = chunk_spec.fill_value
-        data = chunks.encode(chunk_data.as_numpy_array(), self.settings, None if fill is None else float(fill))
+        data = chunks.encode(chunk_data.as_numpy_array(), self.settings, float(chunk_spec.fill_value))
         return chunk_spec.prototype.buffer.from_bytes(data)
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
@@ -113,6 +117,30 @@ class SarcCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         return await _in_thread(self._decode_sync, chunk_data, chunk_spec)
+
+    async def _encode_partial_single(
+        self, byte_setter: ByteSetter, chunk_array: NDBuffer, selection: Any, chunk_spec: ArraySpec
+    ) -> None:
+        box = _box(selection, chunk_spec.shape)
+        whole = box is not None and _is_solid(selection) and tuple(s.stop - s.start for s in box) == chunk_spec.shape
+        held = None if whole else await byte_setter.get(chunk_spec.prototype)
+        data = await _in_thread(self._encode_part, held, chunk_array, selection, chunk_spec)
+        await (byte_setter.delete() if data is None else byte_setter.set(data))
+
+    def _encode_part(
+        self, held: Buffer | None, chunk_array: NDBuffer, selection: Any, chunk_spec: ArraySpec
+    ) -> Buffer | None:
+        """Code a chunk of which a part is new; None of one that need not be kept, for all of it is fill value."""
+        fill = chunk_spec.fill_value
+        if held is None:
+            before = np.full(chunk_spec.shape, fill, chunk_spec.dtype.to_native_dtype())
+        else:
+            before = self._restore(io.BytesIO(held.to_bytes()), chunk_spec)
+        pixels = np.asarray(chunk_array.as_ndarray_like())
+        merged = _buffer(chunks.merge(before, selection, pixels, self.settings, float(fill)), chunk_spec)
+        if not chunk_spec.config.write_empty_chunks and merged.all_equal(fill):
+            return None
+        return self._encode_sync(merged, chunk_spec)
 
     async def _decode_partial_single(
         self, byte_getter: ByteGetter, selection: Any, chunk_spec: ArraySpec
@@ -135,13 +163,9 @@ class SarcCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     ) -> npt.NDArray[Any] | None:
         """Restore a window from the tiles that it takes; None where the whole chunk must be read for it."""
 
-        def missing(tail: bytes) -> tuple[int, list[partial.Range]] | None:
-            return partial.missing(
-                tail, most, lambda reader: chunks.entries(reader, self.settings, window) if _fits(reader) else []
-            )
-
-        def _fits(reader: Any) -> bool:
-            return bool(reader.header.shape == (1, *chunk_spec.shape[-2:]))
+        def wanted(reader: archive.Reader) -> list[str]:
+            fits = reader.header.shape == (1, *chunk_spec.shape[-2:])
+            return chunks.entries(reader, self.settings, window) if fits else []
 
         most = (1 << 20) + MOST_BYTES_PER_PIXEL * chunk_spec.shape[-2] * chunk_spec.shape[-1]
         prototype, length = chunk_spec.prototype, partial.tail_bytes(self._tiles(chunk_spec.shape))
@@ -149,12 +173,14 @@ class SarcCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         if end is None:
             return None
         tail = end.to_bytes()
-        found = await _in_thread(missing, tail)
+        found = await _in_thread(partial.missing, tail, most, wanted)
         if found is None:
             return None
         size, ranges = found
         parts = await asyncio.gather(*(stored.get(prototype, RangeByteRequest(*ends)) for ends in ranges))
-        pieces = [(start, part.to_bytes()) for (start, _), part in zip(ranges, parts, strict=True) if part is not None]
+        pieces = [
+            (start, part.to_bytes()) for (start, _), part in zip(ranges, parts, strict=True) if part is not None
+        ]
         try:
             source = partial.assembled(size, [*pieces, (size - len(tail), tail)])
             return await _in_thread(self._restore, source, chunk_spec, window)
@@ -195,16 +221,20 @@ def _box(selection: Any, shape: tuple[int, ...]) -> Box | None:
     found = []
     for part, side in zip(selection, shape, strict=True):
         if isinstance(part, slice):
-            first, end, step = part.indices(side)
-            places = range(first, end, step)
+            places = np.arange(side)[part]
         elif isinstance(part, int | np.integer) or (isinstance(part, np.ndarray) and part.dtype.kind in "iu"):
-            places = np.asarray(part).ravel() % side
+            places = np.asarray(part) % side
         else:
             return None
-        if not len(places):
+        if places.size == 0:
             return None
-        found.append(slice(int(min(places)), int(max(places)) + 1))
+        found.append(slice(int(places.min()), int(places.max()) + 1))
     return tuple(found)
+
+
+def _is_solid(selection: Any) -> bool:
+    """Tell whether all of the block is selected."""
+    return all(part.step in (None, 1) if isinstance(part, slice) else isinstance(part, int) for part in selection)
 
 
 def _window(box: Box) -> tiling.Window:
