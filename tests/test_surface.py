@@ -57,12 +57,14 @@ MISSING = {
     "dask",
     "imagecodecs",
     "matplotlib",
+    "numcodecs",
     "pandas",
     "psutil",
     "pytorch_msssim",
     "skimage",
     "tensorboard",
     "xarray",
+    "zarr",
 }
 class Blocker:
     def find_spec(self, name, path=None, target=None):

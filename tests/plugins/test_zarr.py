@@ -5,6 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ import tiny
 from sarcodec import errors, simulate
 from sarcodec.plugins.numcodecs_codec import Sarcodec
 from sarcodec.plugins.zarr_codec import SarcCodec
+from sarcodec.runtime import threads
 
 pytestmark = pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
 
@@ -299,6 +301,14 @@ def test_models_of_ones_own(tmp_path: Path) -> None:
         array[:3]
     with pytest.raises(errors.InputError, match="neither a checkpoint file nor a shipped model"):
         create(pixels, (192, 192), serializer=SarcCodec(quantity="db", model="nothing.ckpt"))
+
+
+def test_no_more_chunks_at_once_than_cores() -> None:
+    pixels = tiny.intensity((384, 384))
+    array = create(pixels, (64, 64), serializer=SarcCodec(quantity="intensity", quality=30))
+    assert array[:].shape == pixels.shape
+    working = [thread for thread in threading.enumerate() if thread.name.startswith("sarcodec-zarr")]
+    assert 1 <= len(working) <= threads.count()
 
 
 def test_shards() -> None:
