@@ -1,9 +1,9 @@
 """Serves a folder on 127.0.0.1 with byte ranges, in a process of its own: GDAL keeps the interpreter's lock.
 
 ``python range_server.py FOLDER`` prints its port. Every request is a line of FOLDER/../asked.txt, and one of
-FOLDER/../sent.txt: its method and the bytes of the answer. While there is FOLDER/broken, all of them fail; the word in
-FOLDER/../manner.txt says how else it behaves: "whole" ignores ranges, "refuses" everything, "dies" after half of an
-answer, "sleeps" before one, "silent" says no sizes.
+FOLDER/../sent.txt: its method and the bytes of the answer. While there is FOLDER/broken, all of them fail; the
+word in FOLDER/../manner.txt says how else it behaves: "whole" ignores ranges, "refuses" everything, "dies" after half
+of an answer, "sleeps" before one, "silent" says no sizes.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def test_command_line(server: serving.Server, image: Path, tmp_path: Path) -> No
     assert f"raster http://{server.host}/bucket/none.tif?…: cannot be opened" in said
     status, said = run("decompress", url.replace(".tif", ".sarc"), tmp_path / "c.tif")
     assert status == 2 and said.count("\n") == 1 and "5ec2e7" not in said
-    assert "only local files are read, download it first" in said
+    assert f"http://{server.host}/bucket/pair.sarc?…: there is no such file" in said
     assert {path.name for path in tmp_path.iterdir()} == {"a.sarc", "b.sarc"}
 
 

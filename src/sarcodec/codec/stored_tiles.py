@@ -219,7 +219,9 @@ class LatentTiles:
                 known = self._recent.get((self._reduce, self._group[-1], row, column)) is not None
                 for band in self._group:
                     mask, tile = archive.mask_name(band, row, column), archive.tile_name(band, row, column)
-                    yield from (name for name in (mask, tile) if name in self._reader and not (known and name == tile))
+                    yield from (
+                        name for name in (mask, tile) if name in self._reader and not (known and name == tile)
+                    )
 
     def _begin(self, row: int, column: int) -> futures.Future[Latents]:
         if (row, column) not in self._cache:

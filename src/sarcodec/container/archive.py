@@ -133,6 +133,14 @@ class Reader:
         When a remote file cannot be fetched.
     InputError, MissingExtra
         For what is no file, or needs a package that is not installed.
+
+    Attributes
+    ----------
+    name : str
+        As it may be shown: without what a URL holds of credentials.
+    header : Header
+    identity : str
+        16 hex digits that two files share only if they hold the same.
     """
 
     def __init__(self, source: remote.Source | remote.Place) -> None:
@@ -151,6 +159,7 @@ class Reader:
             raise errors.FormatError(
                 f"{self.name}: not a .sarc file, or truncated ({errors.plain(cause)})"
             ) from cause
+        self.identity = ""
         self._written, self._ends = self._last_written(), dict[int, int]()
         try:
             self.header = self._read_header()
@@ -177,13 +186,15 @@ class Reader:
         if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
             raise errors.FormatError(f"{self.name}: holds an entry that is neither stored nor deflated")
         try:
-            record = json.loads(self._header_text())
+            text = self._header_text()
+            record = json.loads(text)
         except (ValueError, RecursionError) as cause:
             if isinstance(cause, errors.SarcodecError):
                 raise
             raise errors.FormatError(f"{self.name}: its header is not JSON ({errors.plain(cause)})") from cause
         if not isinstance(record, dict):
             raise errors.FormatError(f"{self.name}: its header is not a JSON object")
+        self.identity = hashlib.sha256(text).hexdigest()[:16]
         digest = record.pop("digest", None)
         header = Header.from_dict(record)
         if digest != _digest(self._zip):
@@ -234,7 +245,7 @@ class Reader:
             raise self._damaged(entry.filename, errors.plain(cause)) from cause
 
     def prefetch(self, names: Iterable[str]) -> None:
-        """Fetch entries of a remote file that will be read next, together; as many of the first as :data:`AHEAD` says.
+        """Fetch entries of a remote file that will be read next, together: the first of them, up to :data:`AHEAD`.
 
         Of another file nothing is read, and ``names`` is not looked at.
         """

@@ -25,8 +25,10 @@ GAP = 64 << 10
 KEPT = 64 << 20
 """Bytes of ranges that are kept at most; those fetched last are, however many."""
 
-STATE = ("size", "ETag", "etag", "Content-MD5", "Last-Modified", "LastModified", "last_modified", "mtime", "created")
-STATE += ("updated", "generation")
+STATE = (
+    *("size", "ETag", "etag", "Content-MD5", "Last-Modified", "LastModified"),
+    *("last_modified", "mtime", "created", "updated", "generation"),
+)
 """Keys of fsspec's descriptions that change when a file is written anew, by whatever system."""
 
 Range = tuple[int, int]
@@ -99,6 +101,12 @@ def shown(source: Source | Place) -> str:
     return vsi.public(name) if isinstance(name, str) else "the buffer"
 
 
+def local_paths(place: str | Place | IO[bytes]) -> list[str]:
+    """Return the local path that a place is, or has been opened from, in a list; none of what is not local."""
+    name = place if isinstance(place, str) else getattr(place, "name", None)
+    return [name] if isinstance(name, str) and not isinstance(place, Place) and not vsi.is_virtual(name) else []
+
+
 def _local_or_remote(system: Any, path: str) -> str | Place:
     protocol = system.protocol
     return path if "file" in ((protocol,) if isinstance(protocol, str) else protocol) else Place(system, path)
@@ -117,7 +125,7 @@ def _found(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     except ImportError as cause:
         if "aiohttp" in str(cause):
             raise errors.MissingExtra("aiohttp", "remote") from None
-        problem = errors.InputError(f"{name}: a package is missing that is not sarcodec's: {errors.plain(cause)}")
+        problem = errors.InputError(f"{name}: a package is missing ({errors.plain(cause)})")
     except Exception as cause:
         said = errors.plain(vsi.public_text(str(cause), url))
         problem = errors.InputError(f"{name}: fsspec cannot open such a URL ({said})")
@@ -169,7 +177,9 @@ class RemoteFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move to a position, and return it."""
-        self._position = max(offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence], 0)
+        self._position = max(
+            offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence], 0
+        )
         return self._position
 
     def readinto(self, buffer: Any) -> int:
@@ -229,7 +239,8 @@ class RemoteFile(io.RawIOBase):
 
     def _read_tail(self) -> bytes:
         """Read the end, by an open file: it reads no more where a server sends the whole file instead."""
-        system, options = self._place.system, {"cache_type": "none"}
+        system = self._place.system
+        options: dict[str, Any] = {"cache_type": "none"}
         if "https" in system.protocol:
             options["size"] = self._size  # which it would ask for again
         try:
