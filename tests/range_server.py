@@ -1,9 +1,9 @@
 """Serves a folder on 127.0.0.1 with byte ranges, in a process of its own: GDAL keeps the interpreter's lock.
 
-``python range_server.py FOLDER`` prints its port. Every request is a line of FOLDER/../asked.txt, and one of
-FOLDER/../sent.txt: its method and the bytes of the answer. While there is FOLDER/broken, all of them fail; the
-word in FOLDER/../manner.txt says how else it behaves: "whole" ignores ranges, "refuses" everything, "dies" after half
-of an answer, "sleeps" before one, "silent" says no sizes.
+``python range_server.py FOLDER`` prints its port. Every request is a line of FOLDER/../asked.txt, and every answer
+one of FOLDER/../sent.txt: the method, the bytes, the header X-Token of the request. While there is FOLDER/broken, all
+fail; the word in FOLDER/../manner.txt says how else it behaves: "whole" ignores ranges, "refuses" everything, "dies"
+after half of an answer, "sleeps" before one, "silent" says no sizes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(data)}")
         self.end_headers()
         with (FOLDER.parent / "sent.txt").open("a") as stream:
-            stream.write(f"{self.command} {len(part) if self.command == 'GET' else 0}\n")
+            stream.write(
+                f"{self.command} {len(part) if self.command == 'GET' else 0} {self.headers.get('X-Token')}\n"
+            )
         if self.command == "GET":
             self.wfile.write(part[: len(part) // 2] if manner == "dies" else part)
 

@@ -37,6 +37,10 @@ class Server:
         log.write_text("")
         return [int(line.split()[1]) for line in lines]
 
+    def tokens(self) -> list[str]:
+        """The header ``X-Token`` of every request since :meth:`sent` was asked last."""
+        return [line.split()[2] for line in (self.folder.parent / "sent.txt").read_text().splitlines()]
+
     def behave(self, manner: str) -> None:
         (self.folder.parent / "manner.txt").write_text(manner)
 

@@ -151,8 +151,10 @@ class Reader:
         try:
             self._zip = zipfile.ZipFile(stream)
         except FileNotFoundError as cause:
-            advice = "; pass a URL as text, https://… or s3://…" if vsi.is_virtual(self.name) else ""
-            raise errors.FormatError(f"{self.name}: there is no such file{advice}") from cause
+            virtual = vsi.is_virtual(self.name)
+            advice = "; pass a URL as text, https://… or s3://…" if virtual else ""
+            missing = errors.FormatError(f"{self.name}: there is no such file{advice}")
+            raise missing from (None if virtual else cause)  # which has the name as it is
         except errors.SarcodecError:
             raise
         except DAMAGE as cause:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -96,24 +97,24 @@ class SarcBackend(BackendEntrypoint):
         Raises as :func:`sarcodec.open`; reading pixels as :meth:`sarcodec.Codec.restore_window`, and FormatError
         where the file is another by then.
         """
-        from sarcodec.container import archive
         from sarcodec.raster import info as raster_info
 
         place = remote.located(filename_or_obj, storage_options)
         if isinstance(place, str) and not vsi.is_virtual(place):
             place = str(Path(place).absolute())
-        with archive.Reader(place) as reader:
-            name, header, sizes, identity = reader.name, reader.header, reader.sizes(), reader.identity
+        manager = CachingFileManager(_OpenFile, place, model and os.fspath(model), device, precision, mode="r")
+        reader = manager.acquire().reader
+        name, header, sizes, identity = reader.name, reader.header, reader.sizes(), reader.identity
+        if not isinstance(place, remote.Place):
+            manager.close()  # to open a remote file again takes requests
         info = raster_info.RasterInfo.from_dict(header.raster)
-        manager = CachingFileManager(
-            _OpenFile, place, identity, model and os.fspath(model), device, precision, mode="r"
-        )
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
         coordinates = _coordinates(info)
         variables = {}
         for band, variable in enumerate(_names(info)):
             if variable not in dropped:
-                array = _LazyBand(manager, band, (info.height, info.width), np.dtype(info.working_dtype), speckle)
+                shape, dtype = (info.height, info.width), np.dtype(info.working_dtype)
+                array = _LazyBand(manager, identity, band, shape, dtype, speckle)
                 variables[variable] = xarray.Variable(
                     ("y", "x"), indexing.LazilyIndexedArray(array), _attributes(info, header, band)
                 )
@@ -129,33 +130,31 @@ class SarcBackend(BackendEntrypoint):
 
 
 class _OpenFile:
-    """A file and the codec that reads it, opened for the first pixel in every process; shared by its threads.
+    """A file and the codec that reads it, found for the first pixel; in every process, shared by its threads.
 
     xarray says the mode too, without which it cannot open a file again from a pickle; there is but one.
     """
 
     def __init__(
-        self,
-        place: str | remote.Place | IO[bytes],
-        identity: str,
-        model: str | None,
-        device: str,
-        precision: str,
-        **_mode: str,
+        self, place: str | remote.Place | IO[bytes], model: str | None, device: str, precision: str, **_mode: str
     ) -> None:
         from sarcodec.codec import stored_tiles
         from sarcodec.container import archive
-        from sarcodec.scene import model_store
 
         self.reader: archive.Reader = archive.Reader(place)
         self.recent = stored_tiles.Recent(CACHE_BYTES)
-        try:
-            if self.reader.identity != identity:
-                raise errors.FormatError(f"{self.reader.name}: is another file by now; open the dataset again")
-            self.codec: codec.Codec = model_store.codec_for(self.reader, model, device=device, precision=precision)
-        except BaseException:
-            self.reader.close()
-            raise
+        self._settings, self._lock = (model, device, precision), threading.Lock()
+        self._codec: codec.Codec | None = None
+
+    def codec(self) -> codec.Codec:
+        """Return the codec of the file; raises as :func:`model_store.codec_for`."""
+        from sarcodec.scene import model_store
+
+        model, device, precision = self._settings
+        with self._lock:
+            if self._codec is None:
+                self._codec = model_store.codec_for(self.reader, model, device=device, precision=precision)
+            return self._codec
 
     def close(self) -> None:
         """Close the file."""
@@ -168,12 +167,14 @@ class _LazyBand(BackendArray):
     def __init__(
         self,
         manager: CachingFileManager[_OpenFile],
+        identity: str,
         band: int,
         shape: tuple[int, int],
         dtype: np.dtype[Any],
         speckle: bool,
     ) -> None:
-        self.manager, self.band, self.shape, self.dtype, self.speckle = manager, band, shape, dtype, speckle
+        self.manager, self.identity, self.band = manager, identity, band
+        self.shape, self.dtype, self.speckle = shape, dtype, speckle
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
@@ -187,7 +188,11 @@ class _LazyBand(BackendArray):
         if pixels.size:
             window = tiling.Window(*(int(end) for p in (rows, columns) for end in (p.min(), p.max() + 1)))
             file = self.manager.acquire()
-            strips = file.codec.restore_rows(file.reader, self.band, window, speckle=self.speckle, recent=file.recent)
+            if file.reader.identity != self.identity:
+                raise errors.FormatError(f"{file.reader.name}: is another file by now; open the dataset again")
+            strips = file.codec().restore_rows(
+                file.reader, self.band, window, speckle=self.speckle, recent=file.recent
+            )
             for top, strip in strips:
                 here = (rows >= top) & (rows < top + len(strip))
                 pixels[here] = strip[np.ix_(rows[here] - top, columns - window.left)]

@@ -14,7 +14,7 @@ from sarcodec import errors, radiometry
 from sarcodec.codec import codec, encoding
 from sarcodec.codec import layout as codec_layout
 from sarcodec.container import archive
-from sarcodec.files import atomic, remote
+from sarcodec.files import atomic, remote, vsi
 from sarcodec.raster import geotiff, labelled, safe_output
 from sarcodec.raster import info as raster_info
 from sarcodec.raster import source as raster_source
@@ -128,6 +128,8 @@ def decompress_file(
         As :func:`sarcodec.open`.
     """
     output = output or Output()
+    if vsi.is_virtual(target):
+        raise errors.InputError(f"output {vsi.public(target)}: is not local; pass the path of a local file")
     place = remote.located(source)
     atomic.refuse_sources(target, remote.local_paths(place))
     with archive.Reader(place) as reader:
