@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 import rasterio
 
 import command
+import places
 import sarcodec
 import serving
 import tiny
@@ -360,3 +361,17 @@ def test_places_show_no_credentials(url: str) -> None:
     with sarcodec.open(url) as image:
         assert "5ec2e7" not in repr(image)
         assert repr(image).startswith("<sarcodec file 'http://127.0.0.1:")
+
+
+def test_the_page_of_other_programs(
+    server: serving.Server, write_tif: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its code runs as it stands, on this server."""
+    source = write_tif("scene.tif", tiny.db((150, 160)), bands=("VV",), crs="EPSG:4326")
+    files.compress_file(source, server.folder / "scene.sarc", quantity="db", max_error=0.5, overwrite=True)
+    page = (places.DOCS / "interop.md").read_text(encoding="utf-8")
+    section = page.partition("## Remote files\n")[2].partition("\n## ")[0]
+    (code,) = re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert "https://example.org/" in code
+    exec(code.replace("https://example.org", f"http://{server.host}"), {})
+    assert -20 < float(capsys.readouterr().out) < 0

@@ -238,13 +238,12 @@ class RemoteFile(io.RawIOBase):
         raise problem
 
     def _read_tail(self) -> bytes:
-        """Read the end, by an open file: it reads no more where a server sends the whole file instead."""
+        """Read the end: over http by an open file, which reads no more where a server sends all of it instead."""
         system = self._place.system
-        options: dict[str, Any] = {"cache_type": "none"}
-        if "https" in system.protocol:
-            options["size"] = self._size  # which it would ask for again
+        if "https" not in system.protocol:
+            return self._ask([(self._start, self._size)])[0]
         try:
-            with system.open(self._place.path, "rb", **options) as stream:
+            with system.open(self._place.path, "rb", cache_type="none", size=self._size) as stream:
                 stream.seek(self._start)
                 return self._whole(stream.read(self._size - self._start), self._size - self._start)
         except errors.SarcodecError:
@@ -278,7 +277,8 @@ class RemoteFile(io.RawIOBase):
 
     def _failure(self, problem: BaseException) -> errors.SarcodecError:
         """Tell an error of fsspec or below anew, without what it says of the URL."""
-        root = problem.__cause__ or problem
+        cause = problem.__cause__  # http has a FileNotFoundError of everything
+        root = cause if hasattr(cause, "status") or isinstance(cause, OSError) else problem
         status = getattr(root, "status", None)
         if status in (404, 410) or (isinstance(root, FileNotFoundError) and status is None):
             gone = f"{self.name}: is no longer there" if self._size else f"{self.name}: there is no such file"
