@@ -7,6 +7,7 @@
     │   └── AmbiguousQuantity     the radiometric quantity of a raster cannot be told; pass it
     ├── FormatError (ValueError)  a file that is not what it should be: foreign, truncated, altered, too new
     │   └── ModelMissing          a .sarc file made by a model that is not installed here
+    ├── RemoteError (OSError)      a remote file could not be fetched: no answer, no access, no byte ranges
     ├── OutputError (OSError)      an output could not be written; nothing is left behind
     ├── TrainingError             a training that cannot go on (NaN loss, collapsed output)
     └── MissingExtra (ImportError) an optional dependency is not installed; the message has the command
@@ -42,6 +43,10 @@ class FormatError(SarcodecError, ValueError):
 
 class ModelMissing(FormatError):
     """A ``.sarc`` file was made by a model that is not installed here."""
+
+
+class RemoteError(SarcodecError, OSError):
+    """A remote file could not be fetched, which says nothing of what is in it; it may be tried again."""
 
 
 class OutputError(SarcodecError, OSError):

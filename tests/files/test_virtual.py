@@ -12,8 +12,8 @@ import pytest
 import rasterio.io
 import rasterio.shutil
 
-import places
 import safe_product
+import serving
 import tiny
 from sarcodec import errors, tiling
 from sarcodec.codec import codec, encoding
@@ -29,38 +29,19 @@ TILES = encoding.Options(tile=64)
 SECRET = "X-Amz-Signature=5ec2e7%2Fvh&token=5ec2e7"
 
 
-class Server:
-    """A server of a folder's files, and what it was asked for: see range_server.py."""
-
-    def __init__(self, folder: Path) -> None:
-        command = [sys.executable, places.TESTS / "range_server.py", folder]
-        self.folder = folder
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.host = f"127.0.0.1:{int(self.process.stdout.readline())}"
-
-    def asked(self) -> list[str]:
-        log = self.folder.parent / "asked.txt"
-        return log.read_text().splitlines() if log.exists() else []
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.communicate(timeout=30)
-
-
 @pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[serving.Server]:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
     folder = tmp_path_factory.mktemp("server") / "www"
     folder.mkdir()
-    found = Server(folder)
+    found = serving.Server(folder)
     yield found
     found.close()
 
 
 @pytest.fixture
-def image(server: Server, write_tif: Callable[..., Path]) -> Path:
+def image(server: serving.Server, write_tif: Callable[..., Path]) -> Path:
     """A raster of several strips, on the server and in a zip file there; named so that it says a polarisation."""
     cube = np.stack([tiny.db((150, 200), seed) for seed in (0, 1)])
     tags = {"UNITS": "sigma0 dB"}
@@ -103,7 +84,7 @@ def held(path: Path) -> bytes:
     ],
 )
 def test_the_same_file_as_of_a_local_copy(
-    server: Server, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    server: serving.Server, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     if "s3" in name:
         for key, value in {
@@ -132,7 +113,7 @@ def test_in_memory(image: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "?" + SECRET, "?HV=1"])
-def test_polarisation_from_the_name_not_the_query(server: Server, image: Path, query: str) -> None:
+def test_polarisation_from_the_name_not_the_query(server: serving.Server, image: Path, query: str) -> None:
     url = f"http://{server.host}/bucket/one-vv.tif{query}"
     with raster_source.open(url, "VV") as raster:
         assert decision.layout_of(raster, None).polarisations == ("VV",)
@@ -149,7 +130,7 @@ def run(*arguments: object) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_command_line(server: Server, image: Path, tmp_path: Path) -> None:
+def test_command_line(server: serving.Server, image: Path, tmp_path: Path) -> None:
     url = f"http://{server.host}/bucket/pair.tif?{SECRET}"
     status, said = run("compress", url, tmp_path / "a.sarc", "--max-error", "0.5", "--tile", 64)
     assert status == 0 and "5ec2e7" not in said
@@ -160,7 +141,7 @@ def test_command_line(server: Server, image: Path, tmp_path: Path) -> None:
     assert f"raster http://{server.host}/bucket/none.tif?…: cannot be opened" in said
     status, said = run("decompress", url.replace(".tif", ".sarc"), tmp_path / "c.tif")
     assert status == 2 and said.count("\n") == 1 and "5ec2e7" not in said
-    assert "only local files are read, download it first" in said
+    assert f"http://{server.host}/bucket/pair.sarc?…: there is no such file" in said
     assert {path.name for path in tmp_path.iterdir()} == {"a.sarc", "b.sarc"}
 
 
@@ -177,7 +158,7 @@ def test_command_line(server: Server, image: Path, tmp_path: Path) -> None:
         "ftp+odd://127.0.0.1/pair.tif?{secret}",
     ],
 )
-def test_what_is_not_there(server: Server, image: Path, tmp_path: Path, name: str) -> None:
+def test_what_is_not_there(server: serving.Server, image: Path, tmp_path: Path, name: str) -> None:
     source = name.format(host=server.host, folder=image.parent, secret=SECRET)
     with pytest.raises(errors.FormatError, match=r"raster .*: cannot be opened") as problem:
         compressed(source, tmp_path / "a.sarc")
@@ -187,7 +168,7 @@ def test_what_is_not_there(server: Server, image: Path, tmp_path: Path, name: st
 
 
 def test_a_server_that_breaks_down_leaves_nothing(
-    server: Server, write_tif: Callable[..., Path], tmp_path: Path
+    server: serving.Server, write_tif: Callable[..., Path], tmp_path: Path
 ) -> None:
     write_tif(server.folder / "large.tif", tiny.intensity((900, 900)), blockysize=16)
     with raster_source.open(f"http://{server.host}/large.tif?{SECRET}") as raster:
@@ -199,7 +180,7 @@ def test_a_server_that_breaks_down_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_products_are_local(server: Server, tmp_path: Path) -> None:
+def test_products_are_local(server: serving.Server, tmp_path: Path) -> None:
     """A product by URL is refused, for of it only pixels would be kept; one of its measurements is a raster."""
     folder = safe_product.make(server.folder)
     packed = safe_product.pack(folder)
@@ -269,6 +250,6 @@ def test_local_names_stay_as_they_are(name: str | Path) -> None:
     assert vsi.public_text("why?x 'http://u:p@h'", name) == "why?x 'http://u:p@h'"
 
 
-def test_readers_show_public_names(server: Server, image: Path) -> None:
+def test_readers_show_public_names(server: serving.Server, image: Path) -> None:
     with geotiff.open_raster(f"http://reader:5ec2e7@{server.host}/bucket/pair.tif?{SECRET}") as raster:
         assert raster.name == f"http://{server.host}/bucket/pair.tif?…"

@@ -364,25 +364,6 @@ def test_coordinates_choose_tiles(dual: Path, model: Path, counts: list[str]) ->
         assert dataset.VV.sel(x=slice(0, 1000)).shape == (300, 0) and counts == []
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "https://reader:5ec2e7@host/a.sarc?token=5ec2e7",
-        "s3://bucket/a.sarc",
-        "simplecache::https://host/a.sarc",
-        "/vsicurl/https://host/a.sarc",
-        io.BytesIO(b"PK"),
-    ],
-    ids=str,
-)
-def test_files_that_are_not_local(source: Any) -> None:
-    with pytest.raises(
-        errors.InputError, match=r"filename_or_obj: got .*; pass the path of a local \.sarc"
-    ) as problem:
-        xarray.open_dataset(source, engine=SarcBackend)
-    assert "5ec2e7" not in str(problem.value)
-
-
 def test_guessed_by_its_name(dual: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = SarcBackend()
     assert engine.guess_can_open("a/b.sarc")

@@ -10,6 +10,7 @@ import typer
 
 from sarcodec import errors
 from sarcodec.cli import terminal
+from sarcodec.files import vsi
 
 if TYPE_CHECKING:
     from sarcodec.scene import batch, sources
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
 def decompress(
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            help="SOURCE TARGET, or with -o any number of sources. A source is a .sarc file, or with -o a folder of "
-            "them; the target is the GeoTIFF to write, or ….SAFE or ….zip for a whole product.",
+            help="SOURCE TARGET, or with -o any number of sources. A source is a .sarc file, also by URL, or with "
+            "-o a folder of them; the target is the GeoTIFF to write, or ….SAFE or ….zip for a whole product.",
         ),
     ],
     folder: Annotated[
@@ -55,7 +56,7 @@ def decompress(
     as_json: terminal.AsJson = False,
 ) -> None:
     """Restore .sarc files to GeoTIFFs or SAFE products like those they were made from, or windows to GeoTIFFs."""
-    said = [f"nothing was written to {folder or paths[-1]}"]
+    said = [f"nothing was written to {folder or vsi.public(paths[-1])}"]
     with terminal.interruptible(lambda: said[-1]):
         from sarcodec import tiling
         from sarcodec.scene import sources
@@ -78,23 +79,23 @@ def decompress(
         _decompress_many(jobs, output, model, (device, precision), overwrite, quiet, as_json, said)
 
 
-def _two(paths: list[Path], skip_existing: bool) -> tuple[Path, Path]:
+def _two(paths: list[str], skip_existing: bool) -> tuple[str, Path]:
     """Return the one source and its target; InputError for what needs a folder."""
-    words = " ".join(map(str, paths))
+    words = " ".join(map(vsi.public, paths))
     if skip_existing:
         raise errors.InputError("skip-existing: goes with a folder; pass sources and a folder (-o)")
     if len(paths) != 2:
         raise errors.InputError(f"decompress: got {words}; pass a source and a target, or sources and a folder (-o)")
-    if all(path.suffix.lower() == ".sarc" for path in paths):
+    if all(path.lower().endswith(".sarc") for path in paths):
         raise errors.InputError(
             f"decompress: got two .sarc files, {words}; pass a folder for what is restored from them (-o), or a "
             "target that ends in .tif, .SAFE or .zip"
         )
-    return paths[0], paths[1]
+    return paths[0], Path(paths[1])
 
 
 def _decompress_one(
-    source: Path,
+    source: str,
     target: Path,
     output: Output,
     model: str | None,
@@ -149,7 +150,7 @@ def _decompress_many(
             device=engine[0],
             precision=engine[1],
             overwrite=overwrite,
-            begin=lambda job: bar.begin(Path(job.source).name),
+            begin=lambda job: bar.begin(Path(vsi.public(job.source)).name),
             advance=bar,
         )
         with closing(work):

@@ -12,31 +12,34 @@ from rich.table import Table
 
 from sarcodec import errors
 from sarcodec.cli import terminal
+from sarcodec.files import vsi
 from sarcodec.text import numerals
 
 
 def info(
-    paths: Annotated[list[Path], typer.Argument(help=".sarc files, checkpoints or patch sets.")],
+    paths: Annotated[list[str], typer.Argument(help=".sarc files, also by URL, checkpoints or patch sets.")],
     as_json: terminal.AsJson = False,
 ) -> None:
     """Say what .sarc files, checkpoints or patch sets hold; as JSON a list where there are several."""
     records = [_describe(path) for path in paths]
     if as_json:
-        named = [{"file": str(path)} | record for path, record in zip(paths, records, strict=True)]
+        named = [{"file": vsi.public(path)} | record for path, record in zip(paths, records, strict=True)]
         terminal.print_json(records[0] if len(records) == 1 else named)
         return
     for path, record in zip(paths, records, strict=True):
-        table = Table("", rich.markup.escape(str(path)), show_header=True, box=None)
+        table = Table("", rich.markup.escape(vsi.public(path)), show_header=True, box=None)
         for key, value in _flat(record):
             table.add_row(key, rich.markup.escape(value))
         terminal.say(table)
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    """Tell what a path is by what it holds, and return its description."""
-    from sarcodec.container import archive
+def _describe(name: str) -> dict[str, Any]:
+    """Tell what a path is by what it holds, and return its description; a URL is that of a .sarc file."""
     from sarcodec.training import patches
 
+    if vsi.is_url(name):
+        return _describe_file(name)
+    path = Path(name)
     if path.is_dir():
         manifest = patches.read_manifest(path)
         counts = {split: manifest.count(split) for split in ("train", "val")}
@@ -47,13 +50,7 @@ def _describe(path: Path) -> dict[str, Any]:
     except OSError as cause:
         raise errors.FormatError(f"{path}: {cause.strerror}") from cause
     if magic == b"PK":
-        with archive.Reader(path) as reader:
-            bands, height, width = reader.header.shape
-            sizes = reader.sizes()
-            bpp = 8 * sizes["total"] / (bands * height * width)
-            rate = {"bits_per_pixel": bpp, "ratio_to_16_bit": 16 / bpp, "bytes": sizes}
-            said = _in_words(reader.header)
-            return {"kind": "sarc file"} | said | rate | reader.header.to_dict()
+        return _describe_file(name)
     _refuse_strangers(path)
     from sarcodec.autoencoder import checkpoint
     from sarcodec.lapped import model as lapped_model
@@ -81,6 +78,18 @@ def _describe(path: Path) -> dict[str, Any]:
         "training": dict(model.training),
         "metrics": dict(model.metrics),
     }
+
+
+def _describe_file(name: str) -> dict[str, Any]:
+    """Return the description of a .sarc file."""
+    from sarcodec.container import archive
+
+    with archive.Reader(name) as reader:
+        bands, height, width = reader.header.shape
+        sizes = reader.sizes()
+        bpp = 8 * sizes["total"] / (bands * height * width)
+        rate = {"bits_per_pixel": bpp, "ratio_to_16_bit": 16 / bpp, "bytes": sizes}
+        return {"kind": "sarc file"} | _in_words(reader.header) | rate | reader.header.to_dict()
 
 
 def _in_words(header: Any) -> dict[str, Any]:

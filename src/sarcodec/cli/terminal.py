@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sarcodec import errors
+from sarcodec.files import vsi
 from sarcodec.text import jsontext, numerals
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
@@ -93,7 +94,7 @@ def print_outcomes(
     if as_json:
         records = []
         for outcome in outcomes:
-            record = {"source": outcome.job.source, "target": str(outcome.job.target)}
+            record = {"source": vsi.public(outcome.job.source), "target": str(outcome.job.target)}
             records.append(record | (size_record(outcome.size) if outcome.size else {"error": outcome.error}))
         print_json(records)
     for outcome in outcomes:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def verify(
-    files: Annotated[list[Path], typer.Argument(help=".sarc files.")],
+    files: Annotated[list[str], typer.Argument(help=".sarc files, also by URL.")],
     decode: Annotated[bool, typer.Option("--decode", help="Decode every symbol.")] = False,
     against: Annotated[
         Path | None, typer.Option(help="What the one file was made from, to be compared pixel by pixel.")

@@ -181,6 +181,7 @@ class LatentTiles:
     def ahead(self, row: int) -> None:
         """Begin to decode the tiles of a row of the grid that are needed, if there are any."""
         if row in self._rows:
+            self._reader.prefetch(self._names(row if self._cache else self._rows.start))
             for column in self._columns:
                 self._begin(row, column)
 
@@ -210,6 +211,17 @@ class LatentTiles:
     def forget_rows_before(self, row: int) -> None:
         """Drop tiles of the rows above ``row``."""
         self._cache = {key: value for key, value in self._cache.items() if key[0] >= row}
+
+    def _names(self, first: int) -> Iterator[str]:
+        """Yield the entries that will be read from a row of the grid on: of tiles that are not known, and masks."""
+        for row in range(first, self._rows.stop):
+            for column in self._columns:
+                known = self._recent.get((self._reduce, self._group[-1], row, column)) is not None
+                for band in self._group:
+                    mask, tile = archive.mask_name(band, row, column), archive.tile_name(band, row, column)
+                    yield from (
+                        name for name in (mask, tile) if name in self._reader and not (known and name == tile)
+                    )
 
     def _begin(self, row: int, column: int) -> futures.Future[Latents]:
         if (row, column) not in self._cache:

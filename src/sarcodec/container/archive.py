@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +23,7 @@ from typing import Any
 from sarcodec import errors
 from sarcodec.container import product
 from sarcodec.container.header import Header
-from sarcodec.files import vsi
+from sarcodec.files import remote, vsi
 
 HEADER = "header.json"
 """Name of the header of version 1: JSON, deflated."""
@@ -44,6 +46,13 @@ DICTIONARY = (
 """Part of the format: it must never change. Likely pieces of a header, the likeliest last."""
 
 MAX_HEADER_BYTES = 1 << 24
+
+AHEAD = 16 << 20
+"""Bytes of entries of a remote file that are fetched at once, and beyond which none are fetched ahead."""
+
+AHEAD_ENTRIES = 1024
+LOCAL_HEADER = 1024
+"""Bytes that are fetched for what ZIP has before an entry: 30, its name, and what tools add."""
 
 _ENTRY = re.compile(r"\d+/\d+\.\d+m?|product/.*[^/]|header(\.json)?", re.DOTALL)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -109,28 +118,55 @@ class Writer:
 class Reader:
     """Reads a ``.sarc`` file; :attr:`header` is checked when it is opened.
 
+    Parameters
+    ----------
+    source : path, URL, binary file or Place
+        What is remote is read through fsspec in few requests, a local or open file as it is; what was passed open is
+        left open. See :mod:`sarcodec.files.remote`.
+
     Raises
     ------
     FormatError
         When the file is missing, foreign, truncated, altered, of a newer version, or an entry is missing, extra or
         swapped.
+    RemoteError
+        When a remote file cannot be fetched.
+    InputError, MissingExtra
+        For what is no file, or needs a package that is not installed.
+
+    Attributes
+    ----------
+    name : str
+        As it may be shown: without what a URL holds of credentials.
+    header : Header
+    identity : str
+        16 hex digits that two files share only if they hold the same.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | io.BytesIO) -> None:
-        self.name = "the buffer" if isinstance(source, io.BytesIO) else vsi.public(source)
+    def __init__(self, source: remote.Source | remote.Place) -> None:
+        place = remote.located(source)
+        self.name = remote.shown(place)
+        self._remote = remote.RemoteFile(place) if isinstance(place, remote.Place) else None
+        stream: Any = self._remote or place
         try:
-            self._zip = zipfile.ZipFile(source)
+            self._zip = zipfile.ZipFile(stream)
         except FileNotFoundError as cause:
-            advice = "; only local files are read, download it first" if vsi.is_virtual(self.name) else ""
-            raise errors.FormatError(f"{self.name}: there is no such file{advice}") from cause
+            virtual = vsi.is_virtual(self.name)
+            advice = "; pass a URL as text, https://… or s3://…" if virtual else ""
+            missing = errors.FormatError(f"{self.name}: there is no such file{advice}")
+            raise missing from (None if virtual else cause)  # which has the name as it is
+        except errors.SarcodecError:
+            raise
         except DAMAGE as cause:
             raise errors.FormatError(
                 f"{self.name}: not a .sarc file, or truncated ({errors.plain(cause)})"
             ) from cause
+        self.identity = ""
+        self._written, self._ends = self._last_written(), dict[int, int]()
         try:
             self.header = self._read_header()
         except BaseException:
-            self._zip.close()
+            self.close()
             raise
 
     def __enter__(self) -> Reader:
@@ -142,6 +178,8 @@ class Reader:
     def close(self) -> None:
         """Close the file; nothing can be read from it any more."""
         self._zip.close()
+        if self._remote is not None:
+            self._remote.close()
 
     def _read_header(self) -> Header:
         entries = self._zip.infolist()
@@ -150,13 +188,15 @@ class Reader:
         if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
             raise errors.FormatError(f"{self.name}: holds an entry that is neither stored nor deflated")
         try:
-            record = json.loads(self._header_text())
+            text = self._header_text()
+            record = json.loads(text)
         except (ValueError, RecursionError) as cause:
             if isinstance(cause, errors.SarcodecError):
                 raise
             raise errors.FormatError(f"{self.name}: its header is not JSON ({errors.plain(cause)})") from cause
         if not isinstance(record, dict):
             raise errors.FormatError(f"{self.name}: its header is not a JSON object")
+        self.identity = hashlib.sha256(text).hexdigest()[:16]
         digest = record.pop("digest", None)
         header = Header.from_dict(record)
         if digest != _digest(self._zip):
@@ -196,25 +236,71 @@ class Reader:
             raise errors.FormatError(
                 f"{self.name}: entry {errors.plain(name)} has {entry.file_size} bytes, more than {limit}"
             )
+        if self._remote is not None:
+            self._remote.fetch([self._extent(entry)])
         try:
             with self._zip.open(entry) as stream:
                 return stream.read(entry.file_size + 1)  # a bound: the deflated data may be larger than it says
+        except errors.SarcodecError:
+            raise
         except DAMAGE as cause:
-            raise errors.FormatError(
-                f"{self.name}: entry {errors.plain(name)} is damaged ({errors.plain(cause)})"
-            ) from cause
+            raise self._damaged(entry.filename, errors.plain(cause)) from cause
+
+    def prefetch(self, names: Iterable[str]) -> None:
+        """Fetch entries of a remote file that will be read next, together: the first of them, up to :data:`AHEAD`.
+
+        Of another file nothing is read, and ``names`` is not looked at.
+        """
+        if self._remote is None:
+            return
+        ranges, room = [], AHEAD
+        for name in itertools.islice(names, AHEAD_ENTRIES):
+            first, end = self._extent(self._zip.getinfo(name))
+            room -= end - first
+            if room < 0:
+                break
+            ranges.append((first, end))
+        self._remote.fetch(ranges)
+
+    def _extent(self, entry: zipfile.ZipInfo) -> tuple[int, int]:
+        """Return where the bytes of an entry begin and end in the file, with what ZIP has before them."""
+        if not self._ends:
+            begins = sorted(e.header_offset for e in self._zip.infolist())
+            self._ends = dict(itertools.pairwise([*begins, self._zip.start_dir]))
+        size = min(entry.compress_size, entry.file_size + entry.file_size // 1000 + 64)
+        first = entry.header_offset
+        return first, max(min(self._ends[first], first + LOCAL_HEADER + size), first)
+
+    def _last_written(self) -> tuple[int, int] | None:
+        """Return what changes when an open local file is written to."""
+        try:
+            found = os.fstat(self._zip.fp.fileno())  # type: ignore[union-attr]
+        except (AttributeError, OSError):  # in memory, or remote
+            return None
+        return found.st_size, found.st_mtime_ns
+
+    def _damaged(self, name: str, said: str) -> errors.FormatError:
+        """Return the error of an entry that cannot be read: the file was written anew meanwhile, or is damaged."""
+        changed = self._last_written() != self._written if self._remote is None else self._remote.changed()
+        if changed:
+            return errors.FormatError(f"{self.name}: was written anew after it was opened; open it again")
+        return errors.FormatError(f"{self.name}: entry {errors.plain(name)} is damaged ({said})")
 
     def check_entries(self) -> int:
         """Read every entry and return how many there are; FormatError for one whose checksum does not hold."""
-        try:
-            damaged = self._zip.testzip()
-        except DAMAGE as cause:
-            raise errors.FormatError(f"{self.name}: an entry is damaged ({errors.plain(cause)})") from cause
-        if damaged is not None:
-            raise errors.FormatError(
-                f"{self.name}: entry {errors.plain(damaged)} is damaged, its checksum does not hold"
-            )
-        return len(self._zip.infolist())
+        entries = sorted(self._zip.infolist(), key=lambda entry: entry.header_offset)
+        for place, entry in enumerate(entries):
+            if self._remote is not None and not self._remote.holds(self._extent(entry)):
+                self.prefetch(following.filename for following in entries[place:])
+            try:
+                with self._zip.open(entry) as stream:
+                    while stream.read(1 << 20):
+                        pass
+            except errors.SarcodecError:
+                raise
+            except DAMAGE as cause:
+                raise self._damaged(entry.filename, errors.plain(cause)) from cause
+        return len(entries)
 
     def product_files(self) -> dict[str, int]:
         """Bytes of the product's files that are kept as they are, by their path in the product."""

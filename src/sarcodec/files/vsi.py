@@ -11,6 +11,7 @@ import re
 from pathlib import PurePosixPath
 
 _VIRTUAL = re.compile(r"/vsi|[a-z][a-z0-9+.-]+:[:/]", re.IGNORECASE)  # one letter and a colon is a drive
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:(//|:)", re.IGNORECASE)
 _QUERY = re.compile(r"\?.*(?=\}/)|\?.*", re.DOTALL)
 _QUERY_IN_TEXT = re.compile(r"\?[^\s'\"]+")
 _USER = re.compile(r"(?<=:/)(/?)[^/?]*@")
@@ -19,6 +20,14 @@ _USER = re.compile(r"(?<=:/)(/?)[^/?]*@")
 def is_virtual(place: str | os.PathLike[str]) -> bool:
     """Tell whether a name is a URL or a path of a virtual file system: ``https://…``, ``s3://…``, ``/vsizip/…``."""
     return _VIRTUAL.match(os.fspath(place)) is not None
+
+
+def is_url(place: object) -> bool:
+    """Tell whether this is the text of a URL, ``https://…``, ``s3://…`` or ``simplecache::https://…``.
+
+    A Path is none: it loses a slash.
+    """
+    return isinstance(place, str) and _URL.match(place) is not None
 
 
 def public(place: str | os.PathLike[str]) -> str:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors, tiling
-from sarcodec.files import vsi
+from sarcodec.files import remote, vsi
 
 try:
     import xarray
@@ -47,12 +48,17 @@ class SarcBackend(BackendEntrypoint):
     description = "Open .sarc files of compressed SAR backscatter"
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Tell whether this is the path of a ``.sarc`` file."""
-        return isinstance(filename_or_obj, str | os.PathLike) and Path(filename_or_obj).suffix.lower() == ".sarc"
+        """Tell whether this is the path or URL of a ``.sarc`` file, or an open one of such a name."""
+        named = filename_or_obj.path if hasattr(filename_or_obj, "fs") else filename_or_obj
+        if not isinstance(named, str | os.PathLike):
+            named = getattr(filename_or_obj, "name", None)
+        if not isinstance(named, str | os.PathLike):
+            return False
+        return vsi.public(named).removesuffix("?…").lower().endswith(".sarc")
 
     def open_dataset(  # type: ignore[override]
         self,
-        filename_or_obj: str | os.PathLike[str],
+        filename_or_obj: remote.Source,
         *,
         drop_variables: str | Iterable[str] | None = None,
         mask_and_scale: bool = True,
@@ -60,13 +66,15 @@ class SarcBackend(BackendEntrypoint):
         device: str = "cpu",
         precision: str = "auto",
         speckle: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> xarray.Dataset:
         """Open a ``.sarc`` file; pixels are decoded when they are asked for.
 
         Parameters
         ----------
-        filename_or_obj : path
-            The file; it is opened again by this path wherever a pickled dataset is read.
+        filename_or_obj : path, URL or binary file
+            The file; it is opened again by path or URL wherever a pickled dataset is read. Of a remote file the
+            directory is fetched, and then the tiles that are asked for: see :func:`sarcodec.open`.
         drop_variables : str or iterable of str, optional
             Variables to leave out.
         mask_and_scale : bool
@@ -75,6 +83,8 @@ class SarcBackend(BackendEntrypoint):
             As in :func:`sarcodec.open_codec`; a model is needed only for one that is not shipped.
         speckle : bool
             Whether to draw lost speckle anew; see :mod:`sarcodec.speckle.record`.
+        storage_options : mapping, optional
+            What fsspec needs besides a URL; it travels with a pickled dataset, and is shown nowhere.
 
         Returns
         -------
@@ -84,67 +94,67 @@ class SarcBackend(BackendEntrypoint):
             pixel centres where rows and columns run along the axes of the CRS; ``spatial_ref`` has the CRS,
             transform and ground control points as rioxarray reads them.
 
-        Raises FormatError for a damaged file, InputError for what is no path of a local file; reading pixels raises
-        as :meth:`sarcodec.Codec.restore_window`.
+        Raises as :func:`sarcodec.open`; reading pixels as :meth:`sarcodec.Codec.restore_window`, and FormatError
+        where the file is another by then.
         """
-        from sarcodec.container import archive
         from sarcodec.raster import info as raster_info
 
-        _check_local(filename_or_obj)
-        path = Path(filename_or_obj).absolute()
-        with archive.Reader(path) as reader:
-            header, sizes = reader.header, reader.sizes()
+        place = remote.located(filename_or_obj, storage_options)
+        if isinstance(place, str) and not vsi.is_virtual(place):
+            place = str(Path(place).absolute())
+        manager = CachingFileManager(_OpenFile, place, model and os.fspath(model), device, precision, mode="r")
+        reader = manager.acquire().reader
+        name, header, sizes, identity = reader.name, reader.header, reader.sizes(), reader.identity
+        if not isinstance(place, remote.Place):
+            manager.close()  # to open a remote file again takes requests
         info = raster_info.RasterInfo.from_dict(header.raster)
-        manager = CachingFileManager(_OpenFile, str(path), model and os.fspath(model), device, precision, mode="r")
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
         coordinates = _coordinates(info)
         variables = {}
-        for band, name in enumerate(_names(info)):
-            if name not in dropped:
-                array = _LazyBand(manager, band, (info.height, info.width), np.dtype(info.working_dtype), speckle)
-                variables[name] = xarray.Variable(
+        for band, variable in enumerate(_names(info)):
+            if variable not in dropped:
+                shape, dtype = (info.height, info.width), np.dtype(info.working_dtype)
+                array = _LazyBand(manager, identity, band, shape, dtype, speckle)
+                variables[variable] = xarray.Variable(
                     ("y", "x"), indexing.LazilyIndexedArray(array), _attributes(info, header, band)
                 )
-                variables[name].encoding = {"preferred_chunks": _tile(header), "source": str(path)}
+                variables[variable].encoding = {"preferred_chunks": _tile(header), "source": name}
                 if "spatial_ref" in coordinates:
-                    variables[name].attrs["grid_mapping"] = "spatial_ref"
+                    variables[variable].attrs["grid_mapping"] = "spatial_ref"
         about = _about(info, header, sizes) | ({"speckle": "rendered, not measured"} if speckle else {})
         dataset = xarray.Dataset(variables, coordinates, about)
         dataset = xarray.decode_cf(dataset, mask_and_scale=mask_and_scale, decode_times=False, decode_coords="all")
-        dataset.encoding["source"] = str(path)
+        dataset.encoding["source"] = name
         dataset.set_close(manager.close)
         return dataset
 
 
-def _check_local(source: Any) -> None:
-    """Raise InputError for URLs, virtual file systems and open files."""
-    named = isinstance(source, str | os.PathLike)
-    if not named or vsi.is_virtual(source):
-        what = vsi.public(source) if named else f"an object of type {type(source).__name__}"
-        raise errors.InputError(
-            f"filename_or_obj: got {what}; pass the path of a local .sarc file, download a remote one first "
-            "(fsspec.open_local does)"
-        )
-
-
 class _OpenFile:
-    """A file and the codec that reads it, opened for the first pixel in every process; shared by its threads.
+    """A file and the codec that reads it, found for the first pixel; in every process, shared by its threads.
 
     xarray says the mode too, without which it cannot open a file again from a pickle; there is but one.
     """
 
-    def __init__(self, path: str, model: str | None, device: str, precision: str, **_mode: str) -> None:
+    def __init__(
+        self, place: str | remote.Place | IO[bytes], model: str | None, device: str, precision: str, **_mode: str
+    ) -> None:
         from sarcodec.codec import stored_tiles
         from sarcodec.container import archive
+
+        self.reader: archive.Reader = archive.Reader(place)
+        self.recent = stored_tiles.Recent(CACHE_BYTES)
+        self._settings, self._lock = (model, device, precision), threading.Lock()
+        self._codec: codec.Codec | None = None
+
+    def codec(self) -> codec.Codec:
+        """Return the codec of the file; raises as :func:`model_store.codec_for`."""
         from sarcodec.scene import model_store
 
-        self.reader: archive.Reader = archive.Reader(path)
-        self.recent = stored_tiles.Recent(CACHE_BYTES)
-        try:
-            self.codec: codec.Codec = model_store.codec_for(self.reader, model, device=device, precision=precision)
-        except BaseException:
-            self.reader.close()
-            raise
+        model, device, precision = self._settings
+        with self._lock:
+            if self._codec is None:
+                self._codec = model_store.codec_for(self.reader, model, device=device, precision=precision)
+            return self._codec
 
     def close(self) -> None:
         """Close the file."""
@@ -157,12 +167,14 @@ class _LazyBand(BackendArray):
     def __init__(
         self,
         manager: CachingFileManager[_OpenFile],
+        identity: str,
         band: int,
         shape: tuple[int, int],
         dtype: np.dtype[Any],
         speckle: bool,
     ) -> None:
-        self.manager, self.band, self.shape, self.dtype, self.speckle = manager, band, shape, dtype, speckle
+        self.manager, self.identity, self.band = manager, identity, band
+        self.shape, self.dtype, self.speckle = shape, dtype, speckle
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
@@ -176,7 +188,11 @@ class _LazyBand(BackendArray):
         if pixels.size:
             window = tiling.Window(*(int(end) for p in (rows, columns) for end in (p.min(), p.max() + 1)))
             file = self.manager.acquire()
-            strips = file.codec.restore_rows(file.reader, self.band, window, speckle=self.speckle, recent=file.recent)
+            if file.reader.identity != self.identity:
+                raise errors.FormatError(f"{file.reader.name}: is another file by now; open the dataset again")
+            strips = file.codec().restore_rows(
+                file.reader, self.band, window, speckle=self.speckle, recent=file.recent
+            )
             for top, strip in strips:
                 here = (rows >= top) & (rows < top + len(strip))
                 pixels[here] = strip[np.ix_(rows[here] - top, columns - window.left)]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sarcodec import radiometry
 from sarcodec.codec import codec
 from sarcodec.container import archive, packing
+from sarcodec.files import remote
 from sarcodec.raster import arrays, labelled
 from sarcodec.raster import info as raster_info
 from sarcodec.scene import asking, files
@@ -62,7 +63,7 @@ def compress(
 
 
 def decompress(
-    data: bytes | str | os.PathLike[str],
+    data: bytes | remote.Source,
     *,
     model: str | os.PathLike[str] | codec.Codec | None = None,
     speckle: bool = False,
@@ -74,8 +75,8 @@ def decompress(
 
     Parameters
     ----------
-    data : bytes or path
-        A ``.sarc`` file.
+    data : bytes, path, URL or binary file
+        A ``.sarc`` file; see :func:`sarcodec.open`.
     model : path, str or Codec, optional
         Needed only for a model that is not shipped.
     speckle : bool

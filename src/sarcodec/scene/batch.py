@@ -11,6 +11,7 @@ from typing import Any
 from sarcodec import errors, radiometry
 from sarcodec.codec import codec, encoding
 from sarcodec.container import archive
+from sarcodec.files import vsi
 from sarcodec.scene import decision, files, model_store, rate_control, source
 from sarcodec.scene.output import Output
 from sarcodec.scene.sources import Job
@@ -56,7 +57,8 @@ def reason(problem: Exception, source: str) -> str:
     """Tell an error in one line that names a source."""
     known = isinstance(problem, errors.SarcodecError | OSError)
     text = " ".join(str(problem).split()) if known else f"{type(problem).__name__}: {problem}"
-    return text if source in text else f"{source}: {text}"
+    name = vsi.public(source)
+    return text if name in text else f"{name}: {text}"
 
 
 def compress(

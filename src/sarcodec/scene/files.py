@@ -14,7 +14,7 @@ from sarcodec import errors, radiometry
 from sarcodec.codec import codec, encoding
 from sarcodec.codec import layout as codec_layout
 from sarcodec.container import archive
-from sarcodec.files import atomic
+from sarcodec.files import atomic, remote, vsi
 from sarcodec.raster import geotiff, labelled, safe_output
 from sarcodec.raster import info as raster_info
 from sarcodec.raster import source as raster_source
@@ -100,7 +100,7 @@ def _opened(source: raster_source.Place | raster_source.Raster, nodata: float | 
 
 
 def decompress_file(
-    source: str | os.PathLike[str],
+    source: remote.Source,
     target: str | os.PathLike[str],
     *,
     output: Output | None = None,
@@ -112,6 +112,7 @@ def decompress_file(
 ) -> scene_decision.Size:
     """Restore a ``.sarc`` file, or the part of it that ``output`` names, to a GeoTIFF; mirrors :func:`compress_file`.
 
+    ``source`` is a path, a URL or a binary file: see :func:`sarcodec.open`.
     Where the name of ``target`` ends in ``.SAFE`` or ``.zip`` it is to be the whole product the file was made from:
     see :func:`safe_output.create_product`.
 
@@ -123,16 +124,22 @@ def decompress_file(
     ------
     FormatError, ModelMissing, InputError, OutputError
         For a damaged file, an unknown model, a part that is not there, or an output that cannot be written.
+    RemoteError, MissingExtra
+        As :func:`sarcodec.open`.
     """
     output = output or Output()
-    atomic.refuse_sources(target, [source])
-    with archive.Reader(source) as reader:
+    if vsi.is_virtual(target):
+        raise errors.InputError(f"output {vsi.public(target)}: is not local; pass the path of a local file")
+    place = remote.located(source)
+    atomic.refuse_sources(target, remote.local_paths(place))
+    with archive.Reader(place) as reader:
         info = raster_info.RasterInfo.from_dict(reader.header.raster)
         found = codec_for(reader, model, device=device, precision=precision)
         window, bands = output.window_of(info), output.bands_of(info)
         with _create(target, reader, info, output, overwrite) as raster:
             found.decompress(reader, raster, advance, speckle=output.speckle, window=window, bands=bands)
-    return scene_decision.Size(Path(source).stat().st_size, info.count, info.height, info.width)
+        size = reader.sizes()["total"]
+    return scene_decision.Size(size, info.count, info.height, info.width)
 
 
 def _create(

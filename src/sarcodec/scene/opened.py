@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from sarcodec import tiling
 from sarcodec.codec import codec, stored_tiles
 from sarcodec.container import archive
+from sarcodec.files import remote
 from sarcodec.raster import info as raster_info
 from sarcodec.scene import model_store
 from sarcodec.scene.output import Output
@@ -112,29 +114,35 @@ class OpenFile:
 
 
 def open(
-    path: str | os.PathLike[str],
+    path: remote.Source,
     *,
     model: str | os.PathLike[str] | codec.Codec | None = None,
     device: str = "cpu",
     precision: str = "auto",
+    storage_options: Mapping[str, Any] | None = None,
 ) -> OpenFile:
     """Open a ``.sarc`` file for reading.
 
     Parameters
     ----------
-    path : path
-        The file.
+    path : path, URL, or binary file object
+        The file. By URL (``https://``, ``s3://``, whatever fsspec knows) or from ``fsspec.open`` only the directory
+        and the tiles that are asked for are fetched; a file object is left open.
     model : path, str or Codec, optional
         Needed only for a file of a model that is not shipped.
     device, precision
         As in :func:`sarcodec.open_codec`.
+    storage_options : mapping, optional
+        What fsspec needs besides a URL, credentials for example.
 
     Raises
     ------
     FormatError, ModelMissing
         For a damaged file or an unknown model.
+    RemoteError, MissingExtra, InputError
+        For a remote file that cannot be fetched, a protocol whose package is missing, or what is no file.
     """
-    reader = archive.Reader(path)
+    reader = archive.Reader(remote.located(path, storage_options))
     try:
         return OpenFile(reader, model_store.codec_for(reader, model, device=device, precision=precision))
     except BaseException:

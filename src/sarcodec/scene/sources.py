@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sarcodec import errors
 from sarcodec.container import archive
-from sarcodec.files import atomic
+from sarcodec.files import atomic, vsi
 from sarcodec.raster import info as raster_info
 from sarcodec.raster import product_files, safe, safe_output
 from sarcodec.scene import source as scene_source
@@ -141,9 +141,8 @@ def _without_clashes(
     todo = []
     for source, target in named:
         if target in owners:
-            raise errors.InputError(
-                f"sources: {owners[target]} and {source} would both become {target}; rename one, or use two folders"
-            )
+            two = " and ".join(map(vsi.public, (owners[target], source)))
+            raise errors.InputError(f"sources: {two} would both become {target}; rename one, or use two folders")
         owners[target] = source
         if not target.exists():
             todo.append((source, target))
@@ -158,7 +157,7 @@ def _without_clashes(
 
 def stem(source: str) -> str:
     """Return what a source is called: the name of a raster, file or product without its suffix."""
-    path = Path(source)
+    path = Path(vsi.public(source).removesuffix("?…") if vsi.is_virtual(source) else source)
     if path.name == product_files.MANIFEST:
         path = path.parent
     name = path.name or path.resolve().name
@@ -192,5 +191,5 @@ def _part(source: str, output: Output) -> tuple[str, int]:
         if output.speckle and header.seed is None:
             raise errors.InputError("speckle: there is no record of what was lost; leave the file or this out")
     except errors.InputError as cause:
-        raise errors.InputError(f"{source}: {cause}; nothing was written") from cause
+        raise errors.InputError(f"{vsi.public(source)}: {cause}; nothing was written") from cause
     return ".SAFE" if header.product is not None and output.is_whole else RASTERS[0], pixels

@@ -21,6 +21,7 @@ from sarcodec import errors, radiometry, tiling
 from sarcodec.codec import codec
 from sarcodec.container import archive, product
 from sarcodec.container import header as container_header
+from sarcodec.files import remote
 from sarcodec.raster import info as raster_info
 from sarcodec.raster import safe
 from sarcodec.raster import source as raster_source
@@ -58,7 +59,7 @@ class Verdict:
 
 
 def verify(
-    path: str | os.PathLike[str],
+    path: remote.Source,
     *,
     decode: bool = False,
     against: str | os.PathLike[str] | None = None,
@@ -69,8 +70,8 @@ def verify(
 
     Parameters
     ----------
-    path : path
-        The file.
+    path : path, URL or binary file
+        The file; see :func:`sarcodec.open`.
     decode : bool
         Whether to decode every symbol; always done beside a source.
     against : path, optional
@@ -89,11 +90,13 @@ def verify(
     ------
     InputError, FormatError
         When ``against`` cannot be opened or is an image of another size.
+    RemoteError
+        When a remote file cannot be fetched, which tells nothing of what is in it.
     """
-    name = os.fspath(path)
+    place = remote.located(path)
     checks: list[Check] = []
     try:
-        with archive.Reader(path) as reader:
+        with archive.Reader(place) as reader:
             checks.append(Check("header", True, "header and list of entries are as written"))
             count = reader.check_entries()
             checks.append(Check("checksums", True, f"checksums of {count} entries"))
@@ -107,7 +110,7 @@ def verify(
         checks.append(found.check)
     except (errors.FormatError, errors.ModelMissing) as problem:
         checks.append(Check("file", False, " ".join(str(problem).split())))
-    return Verdict(name, tuple(checks))
+    return Verdict(remote.shown(place), tuple(checks))
 
 
 class _Damaged(Exception):
