@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from sarcodec import baselines
-from sarcodec.entropy import trellis
+from sarcodec.entropy import scale, trellis
 from sarcodec.evaluation import bdrate
 from sarcodec.lapped import model as lapped_model
-from sarcodec.lapped import neighbourhood, scale, transform
+from sarcodec.lapped import neighbourhood, transform
 from sarcodec.lapped.coefficients import CoefficientCoder
 from sarcodec.training import coefficient_fit, lapped_codec
 

@@ -12,8 +12,9 @@ from sarcodec import errors, radiometry, tiling
 from sarcodec.codec import codec, encoding
 from sarcodec.codec import engine as codec_engine
 from sarcodec.container import archive, header
+from sarcodec.entropy import scale
 from sarcodec.lapped import engine as lapped_engine
-from sarcodec.lapped import scale, transform
+from sarcodec.lapped import transform
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.nearlossless import engine as nearlossless_engine
 from sarcodec.scene import arrays, model_store

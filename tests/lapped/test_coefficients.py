@@ -9,8 +9,8 @@ import pytest
 import plain_decoder
 import tiny
 from sarcodec import errors
-from sarcodec.entropy import trellis
-from sarcodec.lapped import coefficients, neighbourhood, scale, transform
+from sarcodec.entropy import scale, trellis
+from sarcodec.lapped import coefficients, neighbourhood, transform
 from sarcodec.lapped.coefficients import CENTROIDS, HIGHEST, LOWEST, TABLES
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.training import coefficient_fit

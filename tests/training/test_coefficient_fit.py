@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import tiny
-from sarcodec.entropy import tables, trellis
-from sarcodec.lapped import coefficients, neighbourhood, scale, transform
+from sarcodec.entropy import scale, tables, trellis
+from sarcodec.lapped import coefficients, neighbourhood, transform
 from sarcodec.lapped.coefficients import CENTROIDS, TABLES
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.training import coefficient_fit

@@ -85,7 +85,7 @@ def _describe(path: Path) -> dict[str, Any]:
 
 def _in_words(header: Any) -> dict[str, Any]:
     """Say of a header what people ask: quality, model, guaranteed error, whether speckle can be rendered."""
-    from sarcodec.lapped import scale
+    from sarcodec.entropy import scale
     from sarcodec.scene import model_store
 
     names = {identity: name for name, identity in model_store.IDENTITIES.items()}

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors
+from sarcodec.entropy import scale, trellis
 from sarcodec.entropy import tables as entropy_tables
-from sarcodec.entropy import trellis
 from sarcodec.entropy.network import LEVELS, OCTAVE
-from sarcodec.lapped import neighbourhood, scale, scan
+from sarcodec.lapped import neighbourhood, scan
 from sarcodec.lapped.neighbourhood import DIAGONALS
 from sarcodec.lapped.scan import HIGHEST, LOWEST, TABLES
 from sarcodec.lapped.transform import BLOCK

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from sarcodec.codec import engine
 from sarcodec.container import header
-from sarcodec.lapped import islands, restorer, scale, transform
+from sarcodec.entropy import scale
+from sarcodec.lapped import islands, restorer, transform
 from sarcodec.lapped import model as lapped_model
 from sarcodec.runtime import threads
 

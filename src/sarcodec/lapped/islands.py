@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec.lapped import coefficients, scale, transform
+from sarcodec.entropy import scale
+from sarcodec.lapped import coefficients, transform
 from sarcodec.lapped.transform import BLOCK, REACH
 
 ROUNDS = 8

@@ -19,10 +19,10 @@ import torch
 from torch import nn
 
 from sarcodec.entropy import network as integer_network
+from sarcodec.entropy import scale as quality_scale
 from sarcodec.entropy import tables as entropy_tables
 from sarcodec.entropy import trellis
 from sarcodec.lapped import coefficients, neighbourhood, transform
-from sarcodec.lapped import scale as lapped_scale
 from sarcodec.lapped.coefficients import CENTROIDS
 from sarcodec.lapped.scan import HIGHEST, LOWEST, TABLES
 
@@ -128,7 +128,7 @@ def collect(
             chosen = rng.choice(symbols.size, min(symbols.size, 1 << 16), replace=False)
             inputs = _inputs(coder.network, symbols, index).reshape(neighbourhood.FEATURES, -1)[:, chosen].T
             quantisers = trellis.quantiser(trellis.all_states(symbols)).ravel()[chosen]
-            scaled = tile.ravel()[chosen] / np.float32(lapped_scale.step_db(index))
+            scaled = tile.ravel()[chosen] / np.float32(quality_scale.step_db(index))
             parts.append((inputs, symbols.ravel()[chosen], quantisers, scaled))
     inputs, symbols, quantisers, scaled = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Samples(inputs, symbols, quantisers, scaled)

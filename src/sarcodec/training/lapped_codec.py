@@ -25,8 +25,9 @@ import safetensors.torch
 import torch
 
 from sarcodec import errors
+from sarcodec.entropy import scale
 from sarcodec.files import atomic
-from sarcodec.lapped import coefficients, restorer, scale, transform
+from sarcodec.lapped import coefficients, restorer, transform
 from sarcodec.lapped import model as lapped_model
 from sarcodec.runtime import devices
 from sarcodec.training import coefficient_fit
