@@ -30,7 +30,7 @@ from sarcodec.files import atomic
 from sarcodec.lapped import coefficients, restorer, transform
 from sarcodec.lapped import model as lapped_model
 from sarcodec.runtime import devices
-from sarcodec.training import coefficient_fit
+from sarcodec.training import coefficient_fit, level_fit
 
 FIXED_STEPS = (1408, 1664, 1920, 2176, 2432)
 """Step indices of the validation: 0.7 to 11 dB."""
@@ -136,7 +136,7 @@ def resume(folder: Path, device: str = "cpu") -> Iterator[str]:
 def decode(coder: coefficients.CoefficientCoder, image_db: FloatArray, index: int) -> tuple[FloatArray, int]:
     """Code an image and decode it without the restorer: (H, W) in dB about the median, and bytes."""
     tile = coefficient_fit.tiles_of(image_db)
-    symbols = coder.quantise(tile, index, coefficient_fit.RATE_WEIGHT)
+    symbols = coder.quantise(tile, index, level_fit.RATE_WEIGHT)
     restored = transform.synthesise(coder.multiples(symbols, index) * np.float32(scale.step_db(index)))
     return restored[: image_db.shape[0], : image_db.shape[1]], len(coder.encode(symbols, index))
 
@@ -241,7 +241,7 @@ def _train_restorer(
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     training = {"settings": asdict(config), "last": history[-1]}
     trained = lapped_model.LappedModel(
-        coder, model.cpu().eval(), coefficient_fit.RATE_WEIGHT, training, worthwhile_below(history[-1])
+        coder, model.cpu().eval(), level_fit.RATE_WEIGHT, training, worthwhile_below(history[-1])
     )
     identity = lapped_model.save(folder / "model.ckpt", trained, overwrite=True)
     yield f"{folder / 'model.ckpt'}: model {identity}"
