@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,16 @@ class Samples:
     symbols: Integers
     quantisers: npt.NDArray[np.int8]
     scaled: FloatArray
+
+
+def joined(parts: Sequence[Samples]) -> Samples:
+    """Return all samples as one."""
+    return Samples(
+        np.concatenate([part.inputs for part in parts]),
+        np.concatenate([part.symbols for part in parts]),
+        np.concatenate([part.quantisers for part in parts]),
+        np.concatenate([part.scaled for part in parts]),
+    )
 
 
 def blank_network(features: int, prior: int) -> integer_network.IntegerNetwork:
