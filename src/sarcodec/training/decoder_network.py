@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from sarcodec.autoencoder import blocks
-
-LATENT_DB, LARGEST_SYMBOL = 8.0, 8.0
+from sarcodec.variable import decoder
+from sarcodec.variable.decoder import LARGEST_SYMBOL, LATENT_DB
 
 
 class DecoderNetwork(nn.Module):
@@ -30,10 +30,11 @@ class DecoderNetwork(nn.Module):
 
     def __init__(self, latents: int, channels: Sequence[int]) -> None:
         super().__init__()
+        self.latents, self.channels = latents, tuple(channels)
         self.first = nn.Conv2d(2 * latents + 1, channels[0], 1)
         widths = [channels[0], *channels]
         self.ups = nn.ModuleList(nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in itertools.pairwise(widths))
-        self.blocks = nn.ModuleList(blocks.Residual(width, width) for width in channels)
+        self.blocks = nn.ModuleList(blocks.Residual(width, width, slope=0.0) for width in channels)
         self.last = nn.Conv2d(channels[-1], 4, 3, padding=1)
         blocks.zero(self.last)
 
@@ -46,3 +47,8 @@ class DecoderNetwork(nn.Module):
         for up, block in zip(self.ups, self.blocks, strict=True):
             values = block(nn.functional.pixel_shuffle(up(values), 2))
         return nn.functional.pixel_shuffle(self.last(values), 2) * step
+
+    def export(self) -> decoder.Network:
+        """Return the network as the codec has it."""
+        weights = {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
+        return decoder.Network(self.latents, self.channels, weights)

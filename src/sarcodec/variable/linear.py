@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,9 @@ from sarcodec import errors
 
 BLOCK = 16
 """Side of a block in pixels; filters and basis functions reach one further block in every direction."""
+
+REACH = 4
+"""Blocks around each that the decoder sees: one of the basis functions, and what the network sees besides."""
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -64,15 +69,31 @@ class Overlapping:
         image = blocks.reshape(BLOCK, BLOCK, height, width).transpose(2, 0, 3, 1)
         return np.ascontiguousarray(image).reshape(BLOCK * height, BLOCK * width)
 
-    def mirrored(self, latents: FloatArray) -> FloatArray:
-        """Return latents with a ring around, (n, h + 2, w + 2): those of the mirrored image."""
-        padded = np.pad(latents, ((0, 0), (1, 1), (1, 1)), mode="edge")
-        vertical, horizontal = self.parity[:, 0, None].astype(np.float32), self.parity[:, 1, None].astype(np.float32)
-        padded[:, 0] *= vertical
-        padded[:, -1] *= vertical
-        padded[:, :, 0] *= horizontal
-        padded[:, :, -1] *= horizontal
+    def mirrored(self, latents: FloatArray, rings: int = 1) -> FloatArray:
+        """Return latents with rings around, (n, h + 2·rings, w + 2·rings): those of the mirrored image."""
+        padded = np.pad(latents, ((0, 0), (rings, rings), (rings, rings)), mode="symmetric")
+        for axis in (1, 2):
+            place = np.arange(-rings, latents.shape[axis] + rings)
+            turned = place // latents.shape[axis] % 2 == 1
+            signs = np.where(turned, self.parity[:, axis - 1, None], 1).astype(np.float32)
+            padded *= np.expand_dims(signs, 3 - axis)
         return padded
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return named arrays for a model's file."""
+        return {"analysis": self.analysis, "synthesis": self.synthesis, "parity": self.parity}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Overlapping:
+        """Inverse of :meth:`to_arrays`; FormatError for anything else."""
+        try:
+            return cls(
+                arrays["analysis"].astype(np.float32),
+                arrays["synthesis"].astype(np.float32),
+                arrays["parity"].astype(np.int8),
+            )
+        except (KeyError, ValueError) as cause:
+            raise errors.FormatError(f"linear transform: not valid ({errors.plain(cause)})") from cause
 
 
 def _convolve(weight: FloatArray, values: FloatArray) -> FloatArray:
