@@ -40,6 +40,7 @@ for command in (
     training.models,
     training.train,
     training.train_lapped,
+    training.train_variable,
     training.calibrate,
     measuring.evaluate,
     reporting.report,

@@ -91,9 +91,7 @@ class Network:
             nodes.append(onnx.node("Add", [values, change], f"sum.{number}"))
             values = f"sum.{number}"
         wide("last", values, "change")
-        entering: list[int | str] = [1, 2 * self.latents + 1, "rows", "columns"]
-        leaving: list[int | str] = [1, 1, "height", "width"]
-        return onnx.model(nodes, weights, {"latents": entering}, {"change": leaving})
+        return onnx.model(nodes, weights, {"latents": [1, 2 * self.latents + 1]}, {"change": [1, 1]})
 
 
 def _by_place(values: FloatArray) -> FloatArray:

@@ -21,8 +21,8 @@ FloatArray = npt.NDArray[np.float32]
 MOST_DB = 4096.0
 """What is further from a band's offset is clipped; no radar sees such."""
 
-ENGINE = "variable"
-"""Name of the architecture in headers."""
+FILLED = 64
+"""Side in pixels of the blocks whose mean fills what is invalid of them."""
 
 
 class VariableEngine:
@@ -36,7 +36,7 @@ class VariableEngine:
         Whether to decode with the network; the image of the linear decoder alone is less exact, and quicker.
     """
 
-    version, architecture = 2, ENGINE
+    version, architecture = 2, "variable"
     stride = BLOCK
     margin = reach = linear.REACH * BLOCK
     ramp, whole = 0, False
@@ -86,8 +86,8 @@ class VariableTileCoder:
         self.networked = network is not None
 
     def fill(self, db: Sequence[FloatArray], valid: Sequence[npt.NDArray[np.bool_]]) -> list[FloatArray]:
-        """Give invalid pixels the mean of the window."""
-        return [radiometry.fill_with_mean(image, known) for image, known in zip(db, valid, strict=True)]
+        """Give invalid pixels the mean of their block, so that tiles which overlap agree on them."""
+        return [_filled(*one) for one in zip(db, valid, self.offsets, strict=True)]
 
     def outside(self, db: Sequence[FloatArray]) -> list[int]:
         """Count pixels that are clipped at :data:`MOST_DB`."""
@@ -135,3 +135,10 @@ class VariableTileCoder:
             centred += decoder.inner(self.network(around, scale.step_db(self.step)), linear.REACH)
         found: FloatArray = centred + offset
         return found
+
+
+def _filled(image: FloatArray, valid: engine.Mask, offset: np.float32) -> FloatArray:
+    if valid.all():
+        return image
+    means = radiometry.block_means(image - offset, valid, FILLED) + offset
+    return np.where(valid, image, means).astype(np.float32)
