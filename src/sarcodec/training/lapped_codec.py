@@ -26,7 +26,7 @@ import torch
 
 from sarcodec import errors
 from sarcodec.files import atomic
-from sarcodec.lapped import coefficients, restorer, scale, transform
+from sarcodec.lapped import coefficients, pytorch, restorer, scale, transform
 from sarcodec.lapped import model as lapped_model
 from sarcodec.runtime import devices
 from sarcodec.training import coefficient_fit
@@ -211,7 +211,7 @@ def _train_restorer(
 ) -> Iterator[str]:
     torch.manual_seed(config.seed)
     shape = restorer.RestorerConfig(config.channels, config.layers, config.cell)
-    model = restorer.Restorer(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = pytorch.Network(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate)
     step = _load_state(folder, model, optimizer)
     saved = time.monotonic()
@@ -240,7 +240,7 @@ def _train_restorer(
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     training = {"settings": asdict(config), "last": history[-1]}
     trained = lapped_model.LappedModel(
-        coder, model.cpu().eval(), coefficient_fit.RATE_WEIGHT, training, worthwhile_below(history[-1])
+        coder, model.to_restorer(), coefficient_fit.RATE_WEIGHT, training, worthwhile_below(history[-1])
     )
     identity = lapped_model.save(folder / "model.ckpt", trained, overwrite=True)
     yield f"{folder / 'model.ckpt'}: model {identity}"
@@ -250,7 +250,7 @@ def _schedule(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def validate(model: restorer.Restorer, pairs: _Pairs, device: torch.device) -> dict[str, float]:
+def validate(model: pytorch.Network, pairs: _Pairs, device: torch.device) -> dict[str, float]:
     """Measure validation images at the fixed steps.
 
     Returns
@@ -292,7 +292,7 @@ def worthwhile_below(record: dict[str, float]) -> int:
     return below
 
 
-def _save_state(folder: Path, model: restorer.Restorer, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save_state(folder: Path, model: pytorch.Network, optimizer: torch.optim.Optimizer, step: int) -> None:
     tensors = {f"model.{name}": value.cpu().contiguous() for name, value in model.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
@@ -301,7 +301,7 @@ def _save_state(folder: Path, model: restorer.Restorer, optimizer: torch.optim.O
     atomic.write_bytes(folder / "state.safetensors", safetensors.torch.save(tensors), overwrite=True)
 
 
-def _load_state(folder: Path, model: restorer.Restorer, optimizer: torch.optim.Optimizer) -> int:
+def _load_state(folder: Path, model: pytorch.Network, optimizer: torch.optim.Optimizer) -> int:
     """Restore weights and optimiser if the run has a state; returns the step, and cuts the history there."""
     if not (folder / "state.safetensors").exists():
         (folder / "history.jsonl").unlink(missing_ok=True)
