@@ -69,3 +69,8 @@ def main() -> None:
     except (errors.SarcodecError, OSError) as problem:
         terminal.fail(str(problem))
         raise SystemExit(2) from None
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").partition(".")[0] != "torch":
+            raise
+        terminal.fail(str(errors.MissingExtra("PyTorch", "train")))
+        raise SystemExit(2) from None

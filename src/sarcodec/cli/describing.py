@@ -12,6 +12,7 @@ from rich.table import Table
 
 from sarcodec import errors
 from sarcodec.cli import terminal
+from sarcodec.runtime import devices
 from sarcodec.text import numerals
 
 
@@ -55,7 +56,6 @@ def _describe(path: Path) -> dict[str, Any]:
             said = _in_words(reader.header)
             return {"kind": "sarc file"} | said | rate | reader.header.to_dict()
     _refuse_strangers(path)
-    from sarcodec.autoencoder import checkpoint
     from sarcodec.lapped import model as lapped_model
 
     if lapped_model.is_lapped(path):
@@ -64,9 +64,12 @@ def _describe(path: Path) -> dict[str, Any]:
             "kind": "lapped model",
             "identity": lapped.identity,
             "package_version": lapped.package_version,
-            "parameters": sum(value.numel() for value in lapped.restorer.state_dict().values()),
+            "parameters": sum(value.size for value in lapped.restorer.weights.values()),
             "training": dict(lapped.training),
         }
+    devices.require_torch()
+    from sarcodec.autoencoder import checkpoint
+
     model = checkpoint.load(path)
     parameters = sum(value.numel() for value in model.weights.values() if value.is_floating_point())
     return {

@@ -1,7 +1,7 @@
 """``xarray.open_dataset("scene.sarc")``: lazy variables, of which only the tiles that are touched are decoded.
 
 xarray loads this module when it looks for engines, and with it comes the accessor ``sarc``
-(:mod:`sarcodec.plugins.xarray_accessor`); torch and GDAL are loaded when a file is opened or read.
+(:mod:`sarcodec.plugins.xarray_accessor`); GDAL is loaded when a file is opened or read.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class SarcBackend(BackendEntrypoint):
         device: str = "cpu",
         precision: str = "auto",
         speckle: bool = False,
+        restorer: bool = True,
     ) -> xarray.Dataset:
         """Open a ``.sarc`` file; pixels are decoded when they are asked for.
 
@@ -71,7 +72,7 @@ class SarcBackend(BackendEntrypoint):
             Variables to leave out.
         mask_and_scale : bool
             Whether pixels of the nodata value become NaN; else they stay, and so does the dtype.
-        model, device, precision
+        model, device, precision, restorer
             As in :func:`sarcodec.open_codec`; a model is needed only for one that is not shipped.
         speckle : bool
             Whether to draw lost speckle anew; see :mod:`sarcodec.speckle.record`.
@@ -95,7 +96,9 @@ class SarcBackend(BackendEntrypoint):
         with archive.Reader(path) as reader:
             header, sizes = reader.header, reader.sizes()
         info = raster_info.RasterInfo.from_dict(header.raster)
-        manager = CachingFileManager(_OpenFile, str(path), model and os.fspath(model), device, precision, mode="r")
+        manager = CachingFileManager(
+            _OpenFile, str(path), model and os.fspath(model), device, precision, restorer, mode="r"
+        )
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
         coordinates = _coordinates(info)
         variables = {}
@@ -133,7 +136,9 @@ class _OpenFile:
     xarray says the mode too, without which it cannot open a file again from a pickle; there is but one.
     """
 
-    def __init__(self, path: str, model: str | None, device: str, precision: str, **_mode: str) -> None:
+    def __init__(
+        self, path: str, model: str | None, device: str, precision: str, restorer: bool, **_mode: str
+    ) -> None:
         from sarcodec.codec import stored_tiles
         from sarcodec.container import archive
         from sarcodec.scene import model_store
@@ -141,7 +146,9 @@ class _OpenFile:
         self.reader: archive.Reader = archive.Reader(path)
         self.recent = stored_tiles.Recent(CACHE_BYTES)
         try:
-            self.codec: codec.Codec = model_store.codec_for(self.reader, model, device=device, precision=precision)
+            self.codec: codec.Codec = model_store.codec_for(
+                self.reader, model, device=device, precision=precision, restorer=restorer
+            )
         except BaseException:
             self.reader.close()
             raise

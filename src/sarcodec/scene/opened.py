@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -115,8 +115,7 @@ def open(
     path: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str] | codec.Codec | None = None,
-    device: str = "cpu",
-    precision: str = "auto",
+    **running: Unpack[model_store.Running],
 ) -> OpenFile:
     """Open a ``.sarc`` file for reading.
 
@@ -126,8 +125,8 @@ def open(
         The file.
     model : path, str or Codec, optional
         Needed only for a file of a model that is not shipped.
-    device, precision
-        As in :func:`sarcodec.open_codec`.
+    **running
+        ``device``, ``precision`` and ``restorer``: see :class:`model_store.Running`.
 
     Raises
     ------
@@ -136,7 +135,7 @@ def open(
     """
     reader = archive.Reader(path)
     try:
-        return OpenFile(reader, model_store.codec_for(reader, model, device=device, precision=precision))
+        return OpenFile(reader, model_store.codec_for(reader, model, **running))
     except BaseException:
         reader.close()
         raise

@@ -27,7 +27,7 @@ import torch
 from sarcodec import errors
 from sarcodec.entropy import scale
 from sarcodec.files import atomic
-from sarcodec.lapped import coefficients, restorer, transform
+from sarcodec.lapped import coefficients, pytorch, restorer, transform
 from sarcodec.lapped import model as lapped_model
 from sarcodec.runtime import devices
 from sarcodec.training import coefficient_fit, level_fit, resumable
@@ -212,7 +212,7 @@ def _train_restorer(
 ) -> Iterator[str]:
     torch.manual_seed(config.seed)
     shape = restorer.RestorerConfig(config.channels, config.layers, config.cell)
-    model = restorer.Restorer(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = pytorch.Network(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate)
     step = resumable.load(folder, model, optimizer)
     saved = time.monotonic()
@@ -241,13 +241,13 @@ def _train_restorer(
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     training = {"settings": asdict(config), "last": history[-1]}
     trained = lapped_model.LappedModel(
-        coder, model.cpu().eval(), level_fit.RATE_WEIGHT, training, worthwhile_below(history[-1])
+        coder, model.to_restorer(), level_fit.RATE_WEIGHT, training, worthwhile_below(history[-1])
     )
     identity = lapped_model.save(folder / "model.ckpt", trained, overwrite=True)
     yield f"{folder / 'model.ckpt'}: model {identity}"
 
 
-def validate(model: restorer.Restorer, pairs: _Pairs, device: torch.device) -> dict[str, float]:
+def validate(model: pytorch.Network, pairs: _Pairs, device: torch.device) -> dict[str, float]:
     """Measure validation images at the fixed steps.
 
     Returns
