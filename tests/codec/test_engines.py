@@ -180,10 +180,12 @@ def test_tiles_that_are_not_blocks(tile: int) -> None:
 def engine_and_step(name: str) -> tuple[codec_engine.Engine, int]:
     if name == "lapped":
         return lapped(), 1500
+    if name == "variable":
+        return tiny.variable_codec().engine, 1500
     return (tiny.coder().engine, 1) if name == "autoencoder" else (nearlossless_engine.BoundedEngine(0.3), 1)
 
 
-@pytest.mark.parametrize("name", ["lapped", "autoencoder", "bounded"])
+@pytest.mark.parametrize("name", ["lapped", "autoencoder", "bounded", "variable"])
 @pytest.mark.parametrize("shape", [(64, 128), (70, 50)])
 def test_preview_is_what_is_decoded(name: str, shape: tuple[int, int]) -> None:
     engine, step = engine_and_step(name)
@@ -200,7 +202,7 @@ def test_preview_is_what_is_decoded(name: str, shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(encoded.preview(), decoded, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["lapped", "autoencoder", "bounded"])
+@pytest.mark.parametrize("name", ["lapped", "autoencoder", "bounded", "variable"])
 def test_filling_leaves_valid_pixels_and_no_invalid_ones(name: str) -> None:
     engine, step = engine_and_step(name)
     db = tiny.db((100, 130), 2)

@@ -80,7 +80,7 @@ def test_arrays_round_trip(transform: linear.Overlapping) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("parity", np.zeros((26, 2), np.int8), "do not fit together"),
+        ("parity", np.zeros((26, 2), np.int32), "do not fit together"),
         ("analysis", np.zeros((25, 256, 3, 3), np.float32), "do not fit together"),
         ("synthesis", np.full((256, 26, 3, 3), np.nan, np.float32), "not a finite number"),
     ],

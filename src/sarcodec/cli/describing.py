@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,17 +56,18 @@ def _describe(path: Path) -> dict[str, Any]:
             said = _in_words(reader.header)
             return {"kind": "sarc file"} | said | rate | reader.header.to_dict()
     _refuse_strangers(path)
+    from sarcodec.files import modelfile
     from sarcodec.lapped import model as lapped_model
+    from sarcodec.variable import model as variable_model
 
-    if lapped_model.is_lapped(path):
-        lapped = lapped_model.load(path)
-        return {
-            "kind": "lapped model",
-            "identity": lapped.identity,
-            "package_version": lapped.package_version,
-            "parameters": sum(value.size for value in lapped.restorer.weights.values()),
-            "training": dict(lapped.training),
-        }
+    kind = modelfile.kind(path)
+    if kind in (lapped_model.FORMAT, variable_model.FORMAT):
+        if kind == lapped_model.FORMAT:
+            lapped = lapped_model.load(path)
+            return {"kind": "lapped model"} | _of_model(lapped, lapped.restorer.weights)
+        variable = variable_model.load(path)
+        latents = {"latents": variable.transform.count}
+        return {"kind": "variable-rate autoencoder"} | _of_model(variable, variable.weights()) | latents
     devices.require_torch()
     from sarcodec.autoencoder import checkpoint
 
@@ -83,6 +84,16 @@ def _describe(path: Path) -> dict[str, Any]:
         "step_multipliers": sorted(model.coder().tables) if model.tables else [],
         "training": dict(model.training),
         "metrics": dict(model.metrics),
+    }
+
+
+def _of_model(model: Any, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Say what a model is that codes at all rates."""
+    return {
+        "identity": model.identity,
+        "package_version": model.package_version,
+        "parameters": sum(value.size for value in weights.values()),
+        "training": dict(model.training),
     }
 
 

@@ -116,14 +116,3 @@ def load(path: str | os.PathLike[str], *, made: str = "") -> LappedModel:
         raise errors.FormatError(
             f"model {source}: not a lapped model of sarcodec, or damaged ({errors.plain(cause)})"
         ) from cause
-
-
-def is_lapped(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a file says that it is a lapped model; FormatError when it is no model at all."""
-    data = modelfile.read_bytes(Path(path))
-    try:
-        return bool(json.loads(modelfile.metadata(data)["sarcodec"])["format"] == FORMAT)
-    except (KeyError, ValueError, TypeError, RecursionError) as cause:
-        raise errors.FormatError(
-            f"model {path}: not a model of sarcodec, or damaged ({errors.plain(cause)})"
-        ) from cause

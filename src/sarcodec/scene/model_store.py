@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
@@ -10,19 +11,27 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
 from sarcodec import errors
 from sarcodec.codec import codec, engine
 from sarcodec.container import archive
-from sarcodec.files import integrity
+from sarcodec.files import integrity, modelfile
 from sarcodec.lapped import engine as lapped_engine
 from sarcodec.lapped import model as lapped_model
 from sarcodec.nearlossless import engine as nearlossless_engine
 from sarcodec.runtime import devices
+from sarcodec.variable import engine as variable_engine
+from sarcodec.variable import model as variable_model
 
 if TYPE_CHECKING:
     from sarcodec.autoencoder import checkpoint
 
-Model: TypeAlias = "lapped_model.LappedModel | checkpoint.Checkpoint"
+Model: TypeAlias = "lapped_model.LappedModel | variable_model.VariableModel | checkpoint.Checkpoint"
 
 DEFAULT_MODEL = "lapped64"
 MODEL_SUFFIX = ".ckpt"
+LOADERS: Mapping[str, Callable[..., Model]] = {
+    lapped_model.FORMAT: lapped_model.load,
+    variable_model.FORMAT: variable_model.load,
+}
+"""By what the files of models say that they are; all others are autoencoders' checkpoints."""
+
 IDENTITIES = integrity.SHIPPED
 """Of the models that are shipped: a file beside them that is damaged, or another, is not used under their names."""
 
@@ -31,9 +40,10 @@ class Running(TypedDict, total=False):
     """How a model is run; all may be left out.
 
     ``device`` is ``"cpu"`` or, where there is a GPU, ``"cuda"``. ``precision`` is ``"auto"``, ``"float32"`` or
-    ``"bfloat16"``. ``restorer`` says whether the default codec restores with its network: without, images come
-    sooner, and up to 0.2 dB less like the original. The default codec needs PyTorch for another device than the
-    processor and for bfloat16, autoencoders for all they do; MissingExtra where it is not installed.
+    ``"bfloat16"``. ``restorer`` says whether the default codec, or a variable-rate autoencoder, restores with its
+    network: without, images come sooner, and up to 0.4 dB less like the original. The default codec needs PyTorch
+    for another device than the processor and for bfloat16, autoencoders of a fixed ratio for all they do;
+    MissingExtra where it is not installed.
     """
 
     device: str
@@ -61,7 +71,7 @@ def load_model(model: str | os.PathLike[str] | None = None, *, made: str = "") -
         raise errors.InputError(
             f"model: {name!r} is neither a checkpoint file nor a shipped model ({', '.join(shipped) or 'none'})"
         )
-    found = lapped_model.load(path, made=made) if lapped_model.is_lapped(path) else _load_autoencoder(path, made)
+    found = LOADERS.get(modelfile.kind(path), _load_autoencoder)(path, made=made)
     if path == shipped.get(name) and found.identity != IDENTITIES.get(name):
         raise errors.FormatError(
             f"model {name}: the shipped file {path} is damaged: its identity is {found.identity}, not "
@@ -70,7 +80,7 @@ def load_model(model: str | os.PathLike[str] | None = None, *, made: str = "") -
     return found
 
 
-def _load_autoencoder(path: Path, made: str) -> checkpoint.Checkpoint:
+def _load_autoencoder(path: Path, *, made: str) -> checkpoint.Checkpoint:
     devices.require_torch()
     from sarcodec.autoencoder import checkpoint
 
@@ -95,6 +105,13 @@ def open_engine(model: Model, **running: Unpack[Running]) -> engine.Engine:
     device, precision = running.get("device", "cpu"), running.get("precision", "auto")
     if isinstance(model, lapped_model.LappedModel):
         return lapped_engine.LappedEngine(model, device, precision, running.get("restorer", True))
+    if isinstance(model, variable_model.VariableModel):
+        if device != "cpu" or precision == "bfloat16":
+            raise errors.InputError(
+                f"device: got {device} in {precision}; variable-rate autoencoders run on the processor in float32, "
+                "leave both out"
+            )
+        return variable_engine.VariableEngine(model, with_network=running.get("restorer", True))
     from sarcodec.autoencoder import engine as autoencoder_engine
 
     return autoencoder_engine.AutoencoderEngine(model, device, precision)

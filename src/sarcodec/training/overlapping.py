@@ -34,7 +34,7 @@ class _Blocks:
     """Directions of blocks: ``rows`` (n, 256) orthonormal, ``parity`` (n, 2) of each about both axes."""
 
     rows: FloatArray
-    parity: npt.NDArray[np.int8]
+    parity: npt.NDArray[np.int32]
 
 
 def fit(
@@ -53,7 +53,7 @@ def fit(
     seed : int
         Of windows and noise.
     """
-    model = _Transform(np.zeros((0, BLOCK * BLOCK), np.float32), np.zeros((0, 2), np.int8))
+    model = _Transform(np.zeros((0, BLOCK * BLOCK), np.float32), np.zeros((0, 2), np.int32))
     for number, count in enumerate(stages):
         random = np.random.default_rng((seed, number))
         torch.manual_seed(seed * 1000 + number)
@@ -78,7 +78,7 @@ def _principal(images: Sequence[FloatArray], count: int) -> _Blocks:
         rows.append(vectors.T)
         parities += [parity] * len(power)
     best = np.argsort(np.concatenate(values))[::-1][:count]
-    return _Blocks(np.concatenate(rows)[best].astype(np.float32), np.array(parities, np.int8)[best])
+    return _Blocks(np.concatenate(rows)[best].astype(np.float32), np.array(parities, np.int32)[best])
 
 
 def _blocks(image: FloatArray) -> FloatArray:
@@ -90,7 +90,7 @@ def _blocks(image: FloatArray) -> FloatArray:
 class _Transform(nn.Module):
     """Analysis and synthesis filters (n, 48, 48), made even or odd as ``parity`` says."""
 
-    def __init__(self, rows: FloatArray, parity: npt.NDArray[np.int8]) -> None:
+    def __init__(self, rows: FloatArray, parity: npt.NDArray[np.int32]) -> None:
         super().__init__()
         start = torch.zeros(len(rows), 3 * BLOCK, 3 * BLOCK)
         start[:, BLOCK : 2 * BLOCK, BLOCK : 2 * BLOCK] = torch.from_numpy(rows.reshape(-1, BLOCK, BLOCK))
@@ -100,7 +100,7 @@ class _Transform(nn.Module):
 
     def joined(self, other: _Transform) -> _Transform:
         """Return the transform of the latents of both."""
-        both = _Transform(np.zeros((self.count + other.count, BLOCK**2), np.float32), np.zeros((0, 2), np.int8))
+        both = _Transform(np.zeros((self.count + other.count, BLOCK**2), np.float32), np.zeros((0, 2), np.int32))
         both.parity = torch.cat([self.parity, other.parity])
         with torch.no_grad():
             both.analysis.copy_(torch.cat([self.analysis, other.analysis]))
@@ -133,7 +133,7 @@ class _Transform(nn.Module):
         """Return the transform as the codec has it."""
         with torch.no_grad():
             analysis, synthesis = self.filters()
-        parity = self.parity.numpy().astype(np.int8)
+        parity = self.parity.numpy().astype(np.int32)
         return linear.Overlapping(analysis.numpy().copy(), synthesis.numpy().copy(), parity)
 
 

@@ -30,7 +30,7 @@ class Overlapping:
         (n, 256, 3, 3): weights of a convolution over blocks, whose pixels are in rows.
     synthesis : ndarray of float32
         (256, n, 3, 3): weights of a convolution over latents.
-    parity : ndarray of int8
+    parity : ndarray of int32
         (n, 2): whether a latent keeps (1) or changes (−1) its sign when the image is mirrored about a horizontal
         and about a vertical line.
 
@@ -39,7 +39,7 @@ class Overlapping:
 
     analysis: FloatArray
     synthesis: FloatArray
-    parity: npt.NDArray[np.int8]
+    parity: npt.NDArray[np.int32]
 
     def __post_init__(self) -> None:
         count = len(self.parity)
@@ -90,7 +90,7 @@ class Overlapping:
             return cls(
                 arrays["analysis"].astype(np.float32),
                 arrays["synthesis"].astype(np.float32),
-                arrays["parity"].astype(np.int8),
+                arrays["parity"].astype(np.int32),
             )
         except (KeyError, ValueError) as cause:
             raise errors.FormatError(f"linear transform: not valid ({errors.plain(cause)})") from cause

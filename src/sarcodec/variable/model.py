@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
@@ -60,6 +61,11 @@ class VariableModel:
         if len(set(counts)) > 1:
             raise errors.FormatError(f"model: transform, coder and network have {counts} latents; they must agree")
 
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the weights of encoder and decoder by name."""
+        transform = {LINEAR + name: array for name, array in self.transform.to_arrays().items()}
+        return transform | {NETWORK + name: array for name, array in self.network.weights.items()}
+
 
 def save(path: str | os.PathLike[str], model: VariableModel, *, overwrite: bool = False) -> str:
     """Write a model whole or not at all and return its identity; errors as :func:`atomic.output`."""
@@ -71,15 +77,8 @@ def save(path: str | os.PathLike[str], model: VariableModel, *, overwrite: bool 
         "rate_weight": model.rate_weight,
         "training": dict(model.training),
     }
-    arrays = {
-        prefix + name: np.ascontiguousarray(array)
-        for prefix, part in (
-            (LINEAR, model.transform.to_arrays()),
-            (CODER, model.coder.to_arrays()),
-            (NETWORK, model.network.weights),
-        )
-        for name, array in part.items()
-    }
+    coder = {CODER + name: array for name, array in model.coder.to_arrays().items()}
+    arrays = {name: np.ascontiguousarray(array) for name, array in (model.weights() | coder).items()}
     sealed = json.dumps(integrity.seal(arrays, record), sort_keys=True)
     data = safetensors.numpy.save(arrays, {"sarcodec": sealed})
     atomic.write_bytes(path, data, overwrite=overwrite)
