@@ -20,7 +20,7 @@ from sarcodec.codec import codec, encoding, stored_tiles
 from sarcodec.codec import layout as codec_layout
 from sarcodec.container import archive
 from sarcodec.lapped import model as lapped_model
-from sarcodec.lapped import restorer
+from sarcodec.lapped import pytorch, restorer
 from sarcodec.raster import info as raster_info
 from sarcodec.scene import model_store
 from sarcodec.simulate import scenes
@@ -142,11 +142,11 @@ def lapped_bytes() -> bytes:
     tiles = [coefficient_fit.tiles_of(simulated_db((192, 192), seed)) for seed in (1, 2)]
     coder = coefficient_fit.fit(tiles, rounds=2, steps=150, draws=2)
     torch.manual_seed(0)
-    network = restorer.Restorer(restorer.RestorerConfig(8, 4, 8))
+    network = pytorch.Network(restorer.RestorerConfig(8, 4, 8))
     torch.nn.init.normal_(network.layers[-1].weight, std=0.01)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tiny.ckpt"
-        lapped_model.save(path, lapped_model.LappedModel(coder, network.eval(), coefficient_fit.RATE_WEIGHT))
+        lapped_model.save(path, lapped_model.LappedModel(coder, network.to_restorer(), coefficient_fit.RATE_WEIGHT))
         return path.read_bytes()
 
 

@@ -29,7 +29,9 @@ KEY = "digest"
 
 SHIPPED = {"lapped64": "e65fd472b67b7037", "residual16": "d412a7af7613b0c1"}
 """Identities of the models that are shipped, by name."""
-NETWORKS: dict[str, tuple[str, str]] = {}
+NETWORKS = {
+    "e65fd472b67b7037": ("lapped64.onnx", "dda77e9c3e81c1852bf94e85c1d3424ca006f467849fcc73c8874058a8b721d7"),
+}
 """Restoring networks in 8-bit integers that are shipped, by the identity of their model: file and SHA-256."""
 TELLING = ("metrics", "training")
 """Entries of a record that no two models share."""

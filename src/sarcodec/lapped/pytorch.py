@@ -35,7 +35,9 @@ class Network(nn.Module):
     def to_restorer(self) -> restorer.Restorer:
         """Return the network as it is now."""
         state = self.state_dict()
-        return restorer.Restorer(self.config, {name: np.array(value.float().cpu()) for name, value in state.items()})
+        return restorer.Restorer(
+            self.config, {name: value.float().cpu().numpy().copy() for name, value in state.items()}
+        )
 
     def forward(self, centred_db: torch.Tensor, step_db: torch.Tensor) -> torch.Tensor:
         """Restore images.
