@@ -8,9 +8,10 @@ import torch
 
 import tiny
 from sarcodec import errors
+from sarcodec.entropy import scale
 from sarcodec.files import integrity
 from sarcodec.lapped import model as lapped_model
-from sarcodec.lapped import pytorch, restorer, scale
+from sarcodec.lapped import pytorch, restorer
 from sarcodec.lapped.restorer import REACH
 from sarcodec.scene import model_store
 from sarcodec.training import lapped_codec

@@ -5,7 +5,8 @@ import onnx
 import torch
 
 import tiny
-from sarcodec.lapped import pytorch, restorer, scale
+from sarcodec.entropy import scale
+from sarcodec.lapped import pytorch, restorer
 from sarcodec.training import lapped_codec, quantisation
 
 

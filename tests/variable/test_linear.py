@@ -52,12 +52,12 @@ def test_latents_of_a_mirrored_image_are_mirrored(transform: linear.Overlapping,
 
 
 def test_training_with_overlap_beats_blocks() -> None:
-    images = [image((192, 192), seed) for seed in (4, 5)]
+    images = [image((256, 256), seed) for seed in (4, 5)]
     errors_db2 = []
-    for steps in (0, 40):
-        *_, found = overlapping.fit(images, (12,), steps, seed=1)
+    for steps in (0, 30):
+        *_, found = overlapping.fit(images, (4,), steps, seed=1)
         errors_db2.append(np.mean([np.mean((found.synthesise(found.analyse(i)) - i) ** 2) for i in images]))
-    assert errors_db2[1] < 0.99 * errors_db2[0]
+    assert errors_db2[1] < 0.97 * errors_db2[0]
 
 
 def test_later_stages_leave_the_first_latents_as_they_were() -> None:
