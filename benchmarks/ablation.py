@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from sarcodec import baselines
-from sarcodec.entropy import trellis
+from sarcodec.entropy import scale, trellis
 from sarcodec.evaluation import bdrate
 from sarcodec.lapped import model as lapped_model
-from sarcodec.lapped import neighbourhood, scale, transform
+from sarcodec.lapped import neighbourhood, pytorch, transform
 from sarcodec.lapped.coefficients import CoefficientCoder
 from sarcodec.training import coefficient_fit, lapped_codec
 
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     images = lapped_codec.read_images(arguments.run / "images.npz")
-    network = lapped_model.load(arguments.run / "model.ckpt").restorer
+    network = pytorch.Network.of(lapped_model.load(arguments.run / "model.ckpt").restorer)
     peers = [peer_curve(image.db) for image in images if image.validation]
     names = [image.name for image in images if image.validation]
     result: dict[str, Any] = {"images": names, "bd_rate_to_jpeg2000": {}}

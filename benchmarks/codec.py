@@ -40,8 +40,8 @@ from sarcodec.baselines import peer as peer_search
 from sarcodec.baselines import scaling
 from sarcodec.codec import codec
 from sarcodec.container import archive
+from sarcodec.entropy import scale
 from sarcodec.evaluation import chips, roundtrip
-from sarcodec.lapped import scale
 from sarcodec.metrics import error, summary
 from sarcodec.raster import find, geotiff
 from sarcodec.runtime import devices

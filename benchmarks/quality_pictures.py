@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec.lapped import scale
+from sarcodec.entropy import scale
 from sarcodec.metrics import summary
 from sarcodec.scene import arrays
 from sarcodec.simulate import scenes

@@ -14,3 +14,5 @@ if [ ! -f "$RUN/run.json" ]; then
         --validation '*Frankfurt*' --validation '*Spain*' --validation '*Somalia*'
 fi
 "$BIN/sarcodec" train-lapped --resume "$RUN"
+# Its restoring network in 8-bit integers, to be shipped beside it.
+"$BIN/python" benchmarks/quantise_restorer.py --run "$RUN" -o "$RUN/model.onnx"

@@ -25,6 +25,6 @@ def symbol_hashes(coder: codec.Codec, reader: archive.Reader) -> dict[str, str]:
 def _symbols(engine: codec_engine.Engine, data: bytes, size: tuple[int, int], step: int) -> np.ndarray:
     if engine.architecture == "bounded":
         return residual.decode(data, np.ones(size, bool)).astype("<i4")
-    if engine.architecture == "lapped":
+    if engine.architecture in ("lapped", "variable"):
         return engine.model.coder.decode(data, size, step)[0].astype("<i4")
     return engine.coder.decode(data, size, step).astype("<i4")

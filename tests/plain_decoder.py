@@ -208,6 +208,74 @@ class Lapped:
         return y.reshape(near.shape)
 
 
+class Variable:
+    """Symbols (n, h, w) of a tile of the variable-rate autoencoder, and the index of the table that coded each."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], step: int, size: tuple[int, int]) -> None:
+        names = "coder.contexts.{}.{}.{}".format
+        self.layers = [
+            [[arrays[names(p, kind, n)].astype(np.int64) for kind in ("weight", "bias")] for n in range(3)]
+            for p in range(4)
+        ]
+        spread = arrays["coder.contexts.spread"].astype(np.int64)
+        self.prior = np.clip((spread - 8 * (step - 1536)) >> 8, 0, 255)
+        self.parents = arrays["coder.contexts.parents"].tolist()
+        self.tables = tables_of(arrays, "coder.")
+        self.size = size
+        self.symbols = np.zeros((spread.size, *size), np.int64)
+        self.index = np.zeros(self.symbols.shape, int)
+
+    def decode(self, data: bytes) -> None:
+        coder, state = RangeDecoder(data[1:]), np.zeros(self.size, int)
+        for number in range(data[0]):
+            if number:
+                state = (state >> 1) ^ (18 * (state & 1)) ^ (4 * (self.symbols[number - 1] & 1))
+            for turn, (first_y, first_x) in enumerate(((0, 0), (1, 1), (0, 1), (1, 0))):
+                blocks = [(y, x) for y in range(first_y, self.size[0], 2) for x in range(first_x, self.size[1], 2)]
+                levels = [self.level(number, turn, y, x, blocks) for y, x in blocks]
+                index = {}
+                for (y, x), t in zip(blocks, levels, strict=True):
+                    shift = max(0, -((83 - t) // 8))
+                    index[y, x] = min(max(t - 8 * shift, 12), 83) - 12 + 72 * int(state[y, x] & 1)
+                    self.index[number, y, x] = index[y, x]
+                for table in sorted(set(index.values())):
+                    there = [block for block in blocks if index[block] == table]
+                    for (y, x), value in zip(there, coder.values(len(there), *self.tables[table]), strict=True):
+                        self.symbols[number, y, x] = value
+                shifts = [max(0, -((83 - t) // 8)) for t in levels]
+                for bits in sorted({shift for shift in shifts if shift}):
+                    for (y, x), shift in zip(blocks, shifts, strict=True):
+                        if shift == bits:
+                            self.symbols[number, y, x] = self.symbols[number, y, x] << bits | coder.uniform(bits)
+
+    def level(self, number: int, turn: int, y: int, x: int, blocks: list[tuple[int, int]]) -> int:
+        height, width = self.size
+        m = np.minimum(np.abs(self.symbols), 2**14)
+        sides = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+        corners = [(y + a, x + b) for a in (-1, 1) for b in (-1, 1)]
+        sides, corners = ([(a, b) for a, b in p if 0 <= a < height and 0 <= b < width] for p in (sides, corners))
+        near, far = ([p for p in part if p >= 0] for part in (self.parents[number][:3], self.parents[number][3:]))
+        recent = list(range(max(0, number - 8), number))
+        own = [(number, a, b) for a in range(height) for b in range(width)]
+        kinds = (a % 2 * 2 + b % 2 for _, a, b in own)
+        earlier = [place for place, kind in zip(own, kinds, strict=True) if kind in (0, 3, 1, 2)[:turn]]
+        places = [
+            [(number, a, b) for a, b in sides] if turn >= 2 else [],
+            [(number, a, b) for a, b in corners] if turn % 2 else [],
+            [(p, y, x) for p in near],
+            [(p, y, x) for p in far],
+            [(p, y, x) for p in recent],
+            [(p, a, b) for p in near for a, b in sides],
+            [(p, a, b) for p in recent for a, b in sides],
+            earlier if turn else [(p, a, b) for p in near for a, b in blocks],
+        ]
+        means = [64 * sum(int(m[place]) for place in group) // max(len(group), 1) for group in places]
+        values = np.array([*logarithm(np.array(means)).tolist(), int(self.prior[number]), min(number, 255)])
+        for weight, bias in self.layers[turn]:
+            values = np.clip((weight @ values + bias) // 64, 0, 255)
+        return int(values[0])
+
+
 def logarithm(x: np.ndarray) -> np.ndarray:
     e = np.frexp((x + 3).astype(float))[1] - 1
     i = ((x + 3) << 8 >> e) - 256

@@ -60,7 +60,7 @@ def decibels(file: File, band: int, model: bytes | None, *, speckle: bool = Fals
     else:
         found = Model(model or b"")
         assert found.identity == file.header["model"][0]
-        db = lapped(file, band, found) if file.architecture == "lapped" else autoencoder(file, band, found)
+        db = {"lapped": lapped, "variable": variable}.get(file.architecture, autoencoder)(file, band, found)
     if speckle:
         for row, column, rows, columns in file.tiles():
             record, _ = file.entry(band, row, column) or (b"", b"")
@@ -126,6 +126,51 @@ def lapped(file: File, band: int, model: Model) -> np.ndarray:
     if step < model.record.get("restored_below", 2**16):
         db = restored(db, delta, model)
     return db[: file.shape[1], : file.shape[2]] + file.header["bands"][band][0]
+
+
+def variable(file: File, band: int, model: Model) -> np.ndarray:
+    """All blocks of a band at once: tiles meet without a seam."""
+    step, arrays = file.header["step"], model.arrays
+    delta = 2 ** (step / 256) / 64
+    latents = np.zeros((len(arrays["linear.parity"]), *(-(-side // 16) for side in file.shape[1:])))
+    for row, column, rows, columns in file.tiles():
+        _, data = file.entry(band, row, column) or (b"", b"")
+        if data:
+            at = np.s_[:, rows.start // 16 : -(-rows.stop // 16), columns.start // 16 : -(-columns.stop // 16)]
+            tile = plain_decoder.Variable(arrays, step, latents[at].shape[1:])
+            tile.decode(data)
+            k, q = tile.symbols, tile.index // 72
+            centroids = arrays["coder.centroids"][q, tile.index % 72, np.minimum(np.abs(k), 3)]
+            latents[at] = delta * (2 * k - np.sign(k) * q + np.sign(k) * centroids)
+    around = mirrored(latents, arrays["linear.parity"])
+    blocks = convolution(around[:, 3:-3, 3:-3], arrays["linear.synthesis"])[:, 1:-1, 1:-1]
+    x = np.concatenate([around / 8, np.clip(around / delta, -8, 8) / 4, np.full_like(around[:1], np.log2(delta) / 4)])
+
+    def conv(name: str, x: np.ndarray) -> np.ndarray:
+        return convolution(x, arrays[f"network.{name}.weight"], arrays[f"network.{name}.bias"])
+
+    x = conv("first", x)
+    for i in range(3):
+        x = shuffle(conv(f"ups.{i}", x), 2)
+        inside = conv(f"blocks.{i}.main.1", np.maximum(x, 0))
+        x = x + conv(f"blocks.{i}.main.3", np.maximum(inside, 0))
+    change = shuffle(conv("last", x), 2)[0, 64:-64, 64:-64]
+    db = shuffle(blocks, 16)[0] + delta * change
+    return db[: file.shape[1], : file.shape[2]] + file.header["bands"][band][0]
+
+
+def mirrored(latents: np.ndarray, parity: np.ndarray) -> np.ndarray:
+    """Latents (n, h, w) and four rings of those of the image mirrored at its borders."""
+    for axis in (1, 2):
+        size = latents.shape[axis]
+        signs = parity[:, axis - 1].reshape(-1, 1, 1)
+        parts = []
+        for place in range(-4, size + 4):
+            times, within = divmod(place, size)
+            source = within if times % 2 == 0 else size - 1 - within
+            parts.append(np.take(latents, [source], axis) * (signs if times % 2 else 1))
+        latents = np.concatenate(parts, axis)
+    return latents
 
 
 def synthesis(coefficients: np.ndarray) -> np.ndarray:

@@ -20,11 +20,20 @@ from sarcodec.codec import codec, encoding, stored_tiles
 from sarcodec.codec import layout as codec_layout
 from sarcodec.container import archive
 from sarcodec.lapped import model as lapped_model
-from sarcodec.lapped import restorer
+from sarcodec.lapped import pytorch, restorer
 from sarcodec.raster import info as raster_info
 from sarcodec.scene import model_store
 from sarcodec.simulate import scenes
-from sarcodec.training import calibration, coefficient_fit, linear_start, patches
+from sarcodec.training import (
+    calibration,
+    coefficient_fit,
+    decoder_network,
+    latent_fit,
+    linear_start,
+    overlapping,
+    patches,
+)
+from sarcodec.variable import model as variable_model
 
 torch.set_num_threads(1)  # more only wait for each other in models this small
 linear_start.STEPS = 100  # as many do for them
@@ -133,11 +142,11 @@ def lapped_bytes() -> bytes:
     tiles = [coefficient_fit.tiles_of(simulated_db((192, 192), seed)) for seed in (1, 2)]
     coder = coefficient_fit.fit(tiles, rounds=2, steps=150, draws=2)
     torch.manual_seed(0)
-    network = restorer.Restorer(restorer.RestorerConfig(8, 4, 8))
+    network = pytorch.Network(restorer.RestorerConfig(8, 4, 8))
     torch.nn.init.normal_(network.layers[-1].weight, std=0.01)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tiny.ckpt"
-        lapped_model.save(path, lapped_model.LappedModel(coder, network.eval(), coefficient_fit.RATE_WEIGHT))
+        lapped_model.save(path, lapped_model.LappedModel(coder, network.to_restorer(), coefficient_fit.RATE_WEIGHT))
         return path.read_bytes()
 
 
@@ -152,6 +161,36 @@ def lapped() -> lapped_model.LappedModel:
 @functools.cache
 def lapped_codec() -> codec.Codec:
     return model_store.codec_of(lapped(), precision="float32")
+
+
+@functools.cache
+def variable_bytes() -> bytes:
+    """The file of a variable-rate autoencoder that is fitted a little; its network is random, small and not zero."""
+    images = [simulated_db((192, 208), seed) for seed in (1, 2)]
+    *_, transform = overlapping.fit([image - np.median(image) for image in images], (20, 6), 3, seed=1)
+    tiles = [transform.analyse(image - np.median(image)) for image in images]
+    coder = latent_fit.fit(tiles, rounds=2, steps=60, draws=2)
+    torch.manual_seed(0)
+    network = decoder_network.DecoderNetwork(26, (8, 8, 4))
+    for weights in network.parameters():
+        torch.nn.init.normal_(weights, std=0.1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tiny.ckpt"
+        variable_model.save(path, variable_model.VariableModel(transform, coder, network.export(), 0.35))
+        return path.read_bytes()
+
+
+@functools.cache
+def variable() -> variable_model.VariableModel:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tiny.ckpt"
+        path.write_bytes(variable_bytes())
+        return variable_model.load(path)
+
+
+@functools.cache
+def variable_codec() -> codec.Codec:
+    return model_store.codec_of(variable())
 
 
 class Array:

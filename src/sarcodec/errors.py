@@ -62,5 +62,5 @@ class MissingExtra(SarcodecError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"{package} is not installed; it comes with the extra '{extra}': pip install 'sarcodec[{extra}]'"
+            f"{package} is not installed; it comes with the extra '{extra}': pip install \"sarcodec[{extra}]\""
         )

@@ -247,3 +247,14 @@ def fill_with_mean(db: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) ->
     if valid.all():
         return db
     return np.where(valid, db, np.float32(db[valid].mean() if valid.any() else 0.0)).astype(np.float32)
+
+
+def block_means(pixels: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.float64]:
+    """Return for every pixel (H, W) the mean of the valid ones of its block of ``side``², 0 where it has none."""
+    rows, columns = (-(-length // side) for length in pixels.shape)
+    shape = rows, side, columns, side
+    missing = [(0, -length % side) for length in pixels.shape]
+    counts = np.pad(valid, missing).reshape(shape).sum(axis=(1, 3))
+    sums = np.pad(np.where(valid, pixels, 0.0), missing).reshape(shape).sum(axis=(1, 3), dtype=np.float64)
+    means = np.repeat(np.repeat(sums / np.maximum(counts, 1), side, axis=0), side, axis=1)
+    return means[: pixels.shape[0], : pixels.shape[1]]

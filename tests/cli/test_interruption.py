@@ -16,7 +16,7 @@ from command import call
 from sarcodec.autoencoder import checkpoint
 from sarcodec.codec import encoding
 from sarcodec.container import archive
-from sarcodec.lapped import scale
+from sarcodec.entropy import scale
 from sarcodec.scene import files
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")

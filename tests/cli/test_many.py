@@ -56,6 +56,18 @@ def test_a_folder_comes_back_as_it_went(archive: Path, model: Path, tmp_path: Pa
     assert alone.read_bytes() == (tmp_path / "out/forest.tif").read_bytes()
 
 
+def test_without_the_restoring_network(archive: Path, model: Path, tmp_path: Path) -> None:
+    asked = ("--model", model, "--no-restorer")
+    assert call("decompress", archive / "forest.sarc", tmp_path / "alone.tif", *asked) == 0
+    assert call("decompress", archive, "-o", tmp_path / "out", *asked) == 0
+    alone = (tmp_path / "alone.tif").read_bytes()
+    assert alone == (tmp_path / "out/forest.tif").read_bytes()
+    files.decompress_file(archive / "forest.sarc", tmp_path / "restored.tif", model=model)
+    assert alone != (tmp_path / "restored.tif").read_bytes()
+    files.decompress_file(archive / "forest.sarc", tmp_path / "plain.tif", model=model, restorer=False)
+    assert alone == (tmp_path / "plain.tif").read_bytes()
+
+
 def test_parts_of_many(archive: Path, model: Path, tmp_path: Path) -> None:
     """A window, a band or a Cloud Optimized GeoTIFF is one of products, too."""
     part = ("--window", 10, 20, 40, 30, "--polarisation", "VH", "--cog")

@@ -12,8 +12,9 @@ from sarcodec import errors, radiometry, tiling
 from sarcodec.codec import codec, encoding
 from sarcodec.codec import engine as codec_engine
 from sarcodec.container import archive, header
+from sarcodec.entropy import scale
 from sarcodec.lapped import engine as lapped_engine
-from sarcodec.lapped import scale, transform
+from sarcodec.lapped import transform
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.nearlossless import engine as nearlossless_engine
 from sarcodec.scene import arrays, model_store
@@ -179,10 +180,12 @@ def test_tiles_that_are_not_blocks(tile: int) -> None:
 def engine_and_step(name: str) -> tuple[codec_engine.Engine, int]:
     if name == "lapped":
         return lapped(), 1500
+    if name == "variable":
+        return tiny.variable_codec().engine, 1500
     return (tiny.coder().engine, 1) if name == "autoencoder" else (nearlossless_engine.BoundedEngine(0.3), 1)
 
 
-@pytest.mark.parametrize("name", ["lapped", "autoencoder", "bounded"])
+@pytest.mark.parametrize("name", ["lapped", "autoencoder", "bounded", "variable"])
 @pytest.mark.parametrize("shape", [(64, 128), (70, 50)])
 def test_preview_is_what_is_decoded(name: str, shape: tuple[int, int]) -> None:
     engine, step = engine_and_step(name)
@@ -199,7 +202,7 @@ def test_preview_is_what_is_decoded(name: str, shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(encoded.preview(), decoded, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["lapped", "autoencoder", "bounded"])
+@pytest.mark.parametrize("name", ["lapped", "autoencoder", "bounded", "variable"])
 def test_filling_leaves_valid_pixels_and_no_invalid_ones(name: str) -> None:
     engine, step = engine_and_step(name)
     db = tiny.db((100, 130), 2)

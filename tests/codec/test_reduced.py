@@ -17,6 +17,7 @@ SHAPE = (333, 290)
 MODELS = {
     "lapped": (tiny.lapped_codec, 128, 1400),
     "autoencoder": (tiny.coder, 128, 1),
+    "variable": (tiny.variable_codec, 128, 1400),
     "bounded": (lambda: codec.Codec(model_store.bounded_engine(0.5)), 128, 1),
 }
 

@@ -38,6 +38,7 @@ CASES = {
     "autoencoder": (tiny.coder, 64, 1),
     "lapped": (tiny.lapped_codec, 128, 1792),
     "bounded": (bounded, 64, 1),
+    "variable": (tiny.variable_codec, 128, 1792),
 }
 
 
@@ -77,7 +78,7 @@ def windows(height: int, width: int) -> list[Window]:
 
 def same(model: codec.Codec, pixels: np.ndarray, expected: np.ndarray) -> None:
     """Compare to the last bit; but a convolution may round otherwise, by 1e-6 dB, where the window is narrow."""
-    if model.engine.architecture == "lapped":
+    if model.engine.architecture in ("lapped", "variable"):
         np.testing.assert_array_equal(np.isfinite(pixels) & (pixels != 0), np.isfinite(expected) & (expected != 0))
         finite = np.isfinite(pixels)
         off = np.abs(np.subtract(pixels[finite], expected[finite], dtype=np.float64))
@@ -89,7 +90,7 @@ def same(model: codec.Codec, pixels: np.ndarray, expected: np.ndarray) -> None:
 
 def test_windows_equal_the_full_decode(case: Any) -> None:
     model, reader, full = case
-    every = 2 if model.engine.architecture == "lapped" else 1  # the slowest of them
+    every = 2 if model.engine.architecture in ("lapped", "variable") else 1  # the slowest of them
     for index, window in enumerate(windows(330, 410)[::every]):
         pixels = model.restore_window(reader, index % 2, window)
         assert pixels.dtype == full.dtype

@@ -107,6 +107,28 @@ def test_tiles_of_the_lapped_codec() -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE_DB)
 
 
+@pytest.mark.parametrize(("shape", "step"), [((40, 66), 1400), ((16, 16), 700), ((1, 3), 1500)])
+def test_the_variable_rate_autoencoder(shape: tuple[int, int], step: int) -> None:
+    image = tiny.simulated_db(shape, 3)
+    model = tiny.variable_codec()
+    data = sarcodec.compress(image, quantity="db", step=step, model=model)
+    found = plain_pixels.restore(data, tiny.variable_bytes())[0]
+    assert np.abs(found - sarcodec.decompress(data, model=model)).max() < TOLERANCE_DB
+
+
+def test_tiles_of_the_variable_rate_autoencoder() -> None:
+    """Borders of tiles, one of them without a valid pixel and near to some, and one without symbols."""
+    image = tiny.simulated_db((48, 500), 4)
+    image[:, 60:450] = np.nan
+    data = tiny.compress(tiny.Array(image[None]), "db", 64, 1700, tiny.variable_codec())
+    names = sorted(plain_decoder.File(data).entries)
+    assert {"0/0.0", "0/0.1", "0/0.1m", "0/0.7"} <= set(names)
+    assert "0/0.3" not in names
+    found = plain_pixels.restore(data, tiny.variable_bytes())
+    expected = sarcodec.decompress(data, model=tiny.variable_codec())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE_DB)
+
+
 @pytest.mark.parametrize(
     ("name", "asked"), [("lapped64", {"step": 1800}), ("lapped64", {"step": 2500}), ("residual16", {})]
 )

@@ -111,5 +111,5 @@ def test_refused_curves(bpp: list[float], psnr: list[float], message: str) -> No
 
 def test_missing_package_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bjontegaard", None)
-    with pytest.raises(errors.MissingExtra, match=r"bjontegaard.*pip install 'sarcodec\[bench\]'"):
+    with pytest.raises(errors.MissingExtra, match=r'bjontegaard.*pip install "sarcodec\[bench\]"'):
         bdrate.bd_rate(RATES, psnr_of(RATES), RATES, psnr_of(RATES))

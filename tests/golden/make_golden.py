@@ -23,7 +23,7 @@ from sarcodec.autoencoder import latents as autoencoder_latents
 from sarcodec.codec import encoding
 from sarcodec.container import archive
 from sarcodec.lapped import model as lapped_model
-from sarcodec.lapped import restorer
+from sarcodec.lapped import pytorch, restorer
 from sarcodec.scene import files, model_store, rate_control
 from sarcodec.simulate import scenes
 from sarcodec.training import coefficient_fit
@@ -94,11 +94,11 @@ def make_lapped_model(path: Path) -> None:
     torch.manual_seed(2026)
     sigma0 = scenes.scene(256, 256, seed=9, nodata_border=False).sigma0
     tiles = [coefficient_fit.tiles_of((10 * np.log10(band)).astype(np.float32)) for band in sigma0]
-    network = restorer.Restorer(restorer.RestorerConfig(8, 4)).eval()
+    network = pytorch.Network(restorer.RestorerConfig(8, 4))
     with torch.no_grad():
         network.layers[-1].weight.normal_(std=0.01)
     coder = coefficient_fit.fit(tiles, rounds=1, steps=200, draws=2)
-    lapped_model.save(path, lapped_model.LappedModel(coder, network, coefficient_fit.RATE_WEIGHT))
+    lapped_model.save(path, lapped_model.LappedModel(coder, network.to_restorer(), coefficient_fit.RATE_WEIGHT))
 
 
 def options(version: str, name: str) -> tuple[encoding.Options, rate_control.Goal | None]:

@@ -9,9 +9,9 @@ import pytest
 import plain_decoder
 import tiny
 from sarcodec import errors
-from sarcodec.entropy import trellis
-from sarcodec.lapped import coefficients, neighbourhood, scale, transform
-from sarcodec.lapped.coefficients import CENTROIDS, HIGHEST, LOWEST, TABLES
+from sarcodec.entropy import scale, trellis
+from sarcodec.entropy.symbols import CENTROIDS, HIGHEST, LOWEST, TABLES, table_index
+from sarcodec.lapped import coefficients, neighbourhood, transform
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.training import coefficient_fit
 
@@ -75,7 +75,7 @@ def test_nothing_takes_a_byte() -> None:
 def test_levels_beyond_the_tables_shift() -> None:
     """A fine step makes the lowest frequencies large: bits are coded as they are, and cheaply."""
     levels = blank().network.prior(0, 1).astype(np.uint8)
-    shift, index = coefficients.table_index(levels)
+    shift, index = table_index(levels)
     assert shift[0] > 5
     assert HIGHEST - neighbourhood.OCTAVE < index[0] + LOWEST <= HIGHEST
     symbols = random_symbols((2, 2), 1 << 14, 1)
@@ -84,7 +84,7 @@ def test_levels_beyond_the_tables_shift() -> None:
 
 def test_table_index() -> None:
     level = np.arange(256, dtype=np.uint8)
-    shift, index = coefficients.table_index(level)
+    shift, index = table_index(level)
     assert (shift == [max(0, -((HIGHEST - t) // 8)) for t in level.tolist()]).all()
     assert (index[: LOWEST + 1] == 0).all()
     assert (index[LOWEST : HIGHEST + 1] == np.arange(TABLES)).all()

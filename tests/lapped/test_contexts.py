@@ -8,8 +8,9 @@ import pytest
 
 from sarcodec import errors
 from sarcodec.entropy import network as integer_network
+from sarcodec.entropy import scale
 from sarcodec.entropy.network import LEVELS, SCALE
-from sarcodec.lapped import neighbourhood, scale
+from sarcodec.lapped import neighbourhood
 from sarcodec.lapped.neighbourhood import DIAGONALS, FEATURES
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.training import coefficient_fit

@@ -272,7 +272,7 @@ def test_without_distributed(
     words = ("compress", work / "harbour.tif", tmp_path / "a.sarc", "--scheduler", "tcp://localhost:8786")
     assert call(*words, "--model", work / "tiny.ckpt") == 2
     out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1) and "pip install 'sarcodec[cluster]'" in err
+    assert (out, err.count("\n")) == ("", 1) and 'pip install "sarcodec[cluster]"' in err
     assert names(tmp_path) == []
 
 

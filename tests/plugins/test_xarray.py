@@ -30,7 +30,7 @@ from sarcodec.codec import codec, encoding
 from sarcodec.container import archive
 from sarcodec.plugins import xarray_engine
 from sarcodec.plugins.xarray_engine import SarcBackend
-from sarcodec.scene import files, model_store
+from sarcodec.scene import arrays, files, model_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning:rioxarray")
 
@@ -386,6 +386,16 @@ def test_rendered_speckle(write_tif: Written, tmp_path: Path) -> None:
         assert rendered.band_1.values.std() > plain.band_1.values.std() + 0.1
 
 
+def test_without_the_restoring_network(write_tif: Written, tmp_path: Path) -> None:
+    path, packed = tmp_path / "lapped.ckpt", tmp_path / "a.sarc"
+    path.write_bytes(tiny.lapped_bytes())
+    files.compress_file(write_tif("a.tif", tiny.db((80, 90))), packed, tiny.lapped_codec())
+    with opened(packed, path) as dataset, opened(packed, path, restorer=False) as plain:
+        expected = arrays.decompress(packed, model=path, restorer=False)[0]
+        np.testing.assert_array_equal(plain.band_1.values, expected)
+        assert np.abs(dataset.band_1.values - expected).max() > 1e-3
+
+
 def test_guaranteed_error_is_told(write_tif: Written, tmp_path: Path) -> None:
     bounded = codec.Codec(model_store.bounded_engine(0.5))
     files.compress_file(write_tif("a.tif", tiny.db((70, 80))), tmp_path / "a.sarc", bounded)
@@ -417,7 +427,7 @@ def test_the_engine_alone_loads_no_torch() -> None:
 
 def test_without_xarray() -> None:
     code = "import sys; sys.modules['xarray'] = None\ntry:\n import sarcodec.plugins.xarray_engine\n"
-    assert "pip install 'sarcodec[xarray]'" in fresh(code + "except ImportError as problem: print(problem)")
+    assert 'pip install "sarcodec[xarray]"' in fresh(code + "except ImportError as problem: print(problem)")
 
 
 def test_entry_point() -> None:

@@ -29,3 +29,14 @@ def test_windows_of_a_reduced_image_count_full_pixels(path: Path) -> None:
 def test_no_such_resolution(path: Path, reduce: int) -> None:
     with sarcodec.open(path) as image, pytest.raises(errors.InputError, match=f"reduce: got {reduce}; pass 0 to 6"):
         image.read(1, reduce=reduce)
+
+
+def test_without_the_restoring_network(path: Path) -> None:
+    """It is left out, and nothing else."""
+    with sarcodec.open(path) as image, sarcodec.open(path, restorer=False) as plain:
+        restored, coded = image.read(1), plain.read(1)
+        assert 0.01 < np.abs(restored - coded).max() < 5
+        assert np.abs(restored - coded).mean() < 0.2
+        np.testing.assert_array_equal(coded, sarcodec.decompress(path, restorer=False))
+        np.testing.assert_array_equal(restored, sarcodec.decompress(path))
+        np.testing.assert_array_equal(coded[50:90, 10:99], plain.read(1, ((50, 90), (10, 99))))

@@ -12,7 +12,7 @@ import tiny
 from sarcodec import cli, errors, radiometry
 from sarcodec.container import archive
 from sarcodec.container import header as container_header
-from sarcodec.lapped import scale
+from sarcodec.entropy import scale
 from sarcodec.metrics import summary
 from sarcodec.scene import arrays, files, rate_control
 from sarcodec.scene.rate_control import Goal

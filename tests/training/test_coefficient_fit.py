@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import tiny
-from sarcodec.entropy import tables, trellis
-from sarcodec.lapped import coefficients, neighbourhood, scale, transform
-from sarcodec.lapped.coefficients import CENTROIDS, TABLES
+from sarcodec.entropy import scale, tables, trellis
+from sarcodec.entropy.symbols import CENTROIDS, TABLES, table_index
+from sarcodec.lapped import coefficients, neighbourhood, transform
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.training import coefficient_fit
 
@@ -21,8 +21,8 @@ def estimated_bits(coder: coefficients.CoefficientCoder, symbols: np.ndarray, st
     coded = np.add(*np.indices((BLOCK, BLOCK))) < used
     level = coder.network.levels_of(symbols, step, used)
     quantiser = trellis.quantiser(trellis.all_states(symbols))
-    shift, index = coefficients.table_index(level[coded].ravel())
-    index = index.astype(int) + coefficients.TABLES * quantiser[coded].ravel()
+    shift, index = table_index(level[coded].ravel())
+    index = index.astype(int) + TABLES * quantiser[coded].ravel()
     found = float(shift.sum())
     for value, table in zip((symbols[coded].ravel() >> shift).tolist(), index.tolist(), strict=True):
         frequencies, low = coder.tables[table].frequencies, coder.tables[table].minimum

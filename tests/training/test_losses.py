@@ -107,7 +107,7 @@ def test_bad_weights(bad: tuple[float, float]) -> None:
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pytorch_msssim", None)
     restored, original = pair()
-    with pytest.raises(errors.MissingExtra, match=r"pip install 'sarcodec\[train\]'"):
+    with pytest.raises(errors.MissingExtra, match=r'pip install "sarcodec\[train\]"'):
         losses.combined(restored, original, losses.PRESETS["balanced"])
     loss, mse = losses.combined(restored, original, losses.PRESETS["mse"])  # needs no SSIM
     assert loss == mse

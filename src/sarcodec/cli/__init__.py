@@ -40,6 +40,7 @@ for command in (
     training.models,
     training.train,
     training.train_lapped,
+    training.train_variable,
     training.calibrate,
     measuring.evaluate,
     reporting.report,
@@ -67,4 +68,9 @@ def main() -> None:
         app()
     except (errors.SarcodecError, OSError) as problem:
         terminal.fail(str(problem))
+        raise SystemExit(2) from None
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").partition(".")[0] != "torch":
+            raise
+        terminal.fail(str(errors.MissingExtra("PyTorch", "train")))
         raise SystemExit(2) from None

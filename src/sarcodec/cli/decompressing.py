@@ -13,7 +13,7 @@ from sarcodec.cli import terminal
 from sarcodec.files import vsi
 
 if TYPE_CHECKING:
-    from sarcodec.scene import batch, sources
+    from sarcodec.scene import batch, model_store, sources
     from sarcodec.scene.output import Output
 
 
@@ -50,6 +50,12 @@ def decompress(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="With -o: leave out files that have been restored already.")
     ] = False,
+    no_restorer: Annotated[
+        bool,
+        typer.Option(
+            "--no-restorer", help="Leave out the default codec's network: several times as fast, 0.1 to 0.2 dB worse."
+        ),
+    ] = False,
     device: terminal.Device = "cpu",
     precision: terminal.Precision = "auto",
     quiet: terminal.Quiet = False,
@@ -59,7 +65,7 @@ def decompress(
     said = [f"nothing was written to {folder or vsi.public(paths[-1])}"]
     with terminal.interruptible(lambda: said[-1]):
         from sarcodec import tiling
-        from sarcodec.scene import sources
+        from sarcodec.scene import model_store, sources
         from sarcodec.scene.output import Output
 
         output = Output(
@@ -68,15 +74,16 @@ def decompress(
             bool(terminal.choice("speckle", speckle, {"coded": False, "restore": True})),
             cog,
         )
+        running = model_store.Running(device=device, precision=precision, restorer=not no_restorer)
         if folder is None:
             source, target = _two(paths, skip_existing)
-            _decompress_one(source, target, output, model, (device, precision), overwrite, quiet, as_json, said)
+            _decompress_one(source, target, output, model, running, overwrite, quiet, as_json, said)
             return
         jobs = sources.decompress_jobs(paths, folder, output=output, overwrite=overwrite, skip_existing=skip_existing)
         if not jobs:
             terminal.say_nothing_to_do(folder, as_json)
             return
-        _decompress_many(jobs, output, model, (device, precision), overwrite, quiet, as_json, said)
+        _decompress_many(jobs, output, model, running, overwrite, quiet, as_json, said)
 
 
 def _two(paths: list[str], skip_existing: bool) -> tuple[str, Path]:
@@ -99,7 +106,7 @@ def _decompress_one(
     target: Path,
     output: Output,
     model: str | None,
-    engine: tuple[str, str],
+    running: model_store.Running,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
@@ -119,10 +126,9 @@ def _decompress_one(
             target,
             output=output,
             model=model,
-            device=engine[0],
-            precision=engine[1],
             overwrite=overwrite,
             advance=advance,
+            **running,
         )
     said.append(f"{target} is whole")
     terminal.print_size("restored from", target, size, as_json)
@@ -132,7 +138,7 @@ def _decompress_many(
     jobs: list[sources.Job],
     output: Output,
     model: str | None,
-    engine: tuple[str, str],
+    running: model_store.Running,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
@@ -147,11 +153,10 @@ def _decompress_many(
             jobs,
             output=output,
             model=model,
-            device=engine[0],
-            precision=engine[1],
             overwrite=overwrite,
             begin=lambda job: bar.begin(Path(vsi.public(job.source)).name),
             advance=bar,
+            **running,
         )
         with closing(work):
             for outcome in work:

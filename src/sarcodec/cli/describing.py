@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from sarcodec import errors
 from sarcodec.cli import terminal
 from sarcodec.files import vsi
+from sarcodec.runtime import devices
 from sarcodec.text import numerals
 
 
@@ -52,18 +53,21 @@ def _describe(name: str) -> dict[str, Any]:
     if magic == b"PK":
         return _describe_file(name)
     _refuse_strangers(path)
-    from sarcodec.autoencoder import checkpoint
+    from sarcodec.files import modelfile
     from sarcodec.lapped import model as lapped_model
+    from sarcodec.variable import model as variable_model
 
-    if lapped_model.is_lapped(path):
-        lapped = lapped_model.load(path)
-        return {
-            "kind": "lapped model",
-            "identity": lapped.identity,
-            "package_version": lapped.package_version,
-            "parameters": sum(value.numel() for value in lapped.restorer.state_dict().values()),
-            "training": dict(lapped.training),
-        }
+    kind = modelfile.kind(path)
+    if kind in (lapped_model.FORMAT, variable_model.FORMAT):
+        if kind == lapped_model.FORMAT:
+            lapped = lapped_model.load(path)
+            return {"kind": "lapped model"} | _of_model(lapped, lapped.restorer.weights)
+        variable = variable_model.load(path)
+        latents = {"latents": variable.transform.count}
+        return {"kind": "variable-rate autoencoder"} | _of_model(variable, variable.weights()) | latents
+    devices.require_torch()
+    from sarcodec.autoencoder import checkpoint
+
     model = checkpoint.load(path)
     parameters = sum(value.numel() for value in model.weights.values() if value.is_floating_point())
     return {
@@ -92,9 +96,19 @@ def _describe_file(name: str) -> dict[str, Any]:
         return {"kind": "sarc file"} | _in_words(reader.header) | rate | reader.header.to_dict()
 
 
+def _of_model(model: Any, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Say what a model is that codes at all rates."""
+    return {
+        "identity": model.identity,
+        "package_version": model.package_version,
+        "parameters": sum(value.size for value in weights.values()),
+        "training": dict(model.training),
+    }
+
+
 def _in_words(header: Any) -> dict[str, Any]:
     """Say of a header what people ask: quality, model, guaranteed error, whether speckle can be rendered."""
-    from sarcodec.lapped import scale
+    from sarcodec.entropy import scale
     from sarcodec.scene import model_store
 
     names = {identity: name for name, identity in model_store.IDENTITIES.items()}

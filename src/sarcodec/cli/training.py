@@ -265,6 +265,32 @@ def train_lapped(
         terminal.say(line)
 
 
+def train_variable(
+    inputs: Annotated[list[Path] | None, typer.Argument(help="GeoTIFFs, or folders of them.")] = None,
+    output: terminal.RunFolder = None,
+    resume: Annotated[Path | None, typer.Option(help="A run to continue; its settings stand.")] = None,
+    validation: terminal.Validation = None,
+    seed: terminal.Seed = 0,
+    network_steps: Annotated[int, typer.Option(help="Optimiser steps of the decoder network.")] = 8000,
+    prepare_only: Annotated[bool, typer.Option(help="Write the run's images and stop; train with --resume.")] = False,
+    device: terminal.Device = "cpu",
+) -> None:
+    """Train a variable-rate residual autoencoder, one model for all rates, or continue a run where it stopped."""
+    from sarcodec.training import variable_rate
+
+    if resume is None:
+        if not inputs or output is None:
+            raise errors.InputError("train-variable: pass images and --output RUN, or --resume RUN")
+        config = variable_rate.VariableRateConfig(seed=seed, network_steps=network_steps)
+        variable_rate.start(output, list(_filled_images(inputs, validation or [])), config)
+        resume = output
+    if prepare_only:
+        terminal.say(f"{resume}: prepared; train it with --resume {resume}")
+        return
+    for line in variable_rate.resume(resume, device):
+        terminal.say(line)
+
+
 def _filled_images(inputs: list[Path], validation: list[str]) -> Iterator[lapped_codec.Image]:
     """Read every band; invalid pixels take the mean of the valid ones."""
     from sarcodec import radiometry

@@ -29,6 +29,10 @@ KEY = "digest"
 
 SHIPPED = {"lapped64": "e65fd472b67b7037", "residual16": "d412a7af7613b0c1"}
 """Identities of the models that are shipped, by name."""
+NETWORKS = {
+    "e65fd472b67b7037": ("lapped64.onnx", "dda77e9c3e81c1852bf94e85c1d3424ca006f467849fcc73c8874058a8b721d7"),
+}
+"""Restoring networks in 8-bit integers that are shipped, by the identity of their model: file and SHA-256."""
 TELLING = ("metrics", "training")
 """Entries of a record that no two models share."""
 
@@ -101,6 +105,24 @@ def _shipped_record(name: str) -> dict[str, Any]:
         return found
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def network_of(identity: str) -> bytes | None:
+    """Return the network in 8-bit integers that is shipped for a model, if one is.
+
+    Raises FormatError where it is missing or damaged.
+    """
+    if identity not in NETWORKS:
+        return None
+    name, expected = NETWORKS[identity]
+    path = resources.files("sarcodec.weights") / name
+    try:
+        data = path.read_bytes()
+    except OSError as cause:
+        raise errors.FormatError(f"network {path}: {cause.strerror}; install sarcodec again") from cause
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise errors.FormatError(f"network {path}: the shipped file is damaged; install sarcodec again")
+    return data
 
 
 def digest(tensors: Mapping[str, Array], record: Mapping[str, Any]) -> str:

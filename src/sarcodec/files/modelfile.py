@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,14 @@ def metadata(data: bytes) -> dict[str, Any]:
         raise ValueError("header longer than the file")
     found: dict[str, Any] = json.loads(data[8 : 8 + length])["__metadata__"]
     return found
+
+
+def kind(path: str | os.PathLike[str]) -> str:
+    """Return what a model file says that it is; FormatError when it is no model at all."""
+    data = read_bytes(Path(path))
+    try:
+        return str(json.loads(metadata(data)["sarcodec"])["format"])
+    except (KeyError, ValueError, TypeError, RecursionError) as cause:
+        raise errors.FormatError(
+            f"model {path}: not a model of sarcodec, or damaged ({errors.plain(cause)})"
+        ) from cause

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from sarcodec.codec import engine
 from sarcodec.container import header
-from sarcodec.lapped import islands, restorer, scale, transform
+from sarcodec.entropy import scale
+from sarcodec.lapped import islands, restorer, transform
 from sarcodec.lapped import model as lapped_model
 from sarcodec.runtime import threads
 
@@ -27,7 +28,9 @@ class LappedEngine:
     model : LappedModel
         All that is trained of it.
     device, precision : str
-        Of the restoring network: see :mod:`sarcodec.runtime.devices`.
+        Of the restoring network: see :func:`restorer.start`.
+    restores : bool
+        Whether to run the network at all: without it images come sooner, and a little less like the original.
     """
 
     version, architecture = 2, "lapped"
@@ -40,10 +43,13 @@ class LappedEngine:
     holds_products = True
     reduces = 6
 
-    def __init__(self, model: lapped_model.LappedModel, device: str = "cpu", precision: str = "auto") -> None:
+    def __init__(
+        self, model: lapped_model.LappedModel, device: str = "cpu", precision: str = "auto", restores: bool = True
+    ) -> None:
         self.model, self.identity = model, model.identity
         self.workers = threads.count()
-        self.network = restorer.Running(model.restorer, device, precision)
+        started = restorer.start(model.restorer, model.in_integers, device, precision)
+        self.network = started if restores else None
 
     def check_step(self, step: int) -> None:
         """Raise InputError for a step index out of range."""
@@ -65,7 +71,7 @@ class LappedTileCoder:
     def __init__(
         self,
         model: lapped_model.LappedModel,
-        network: restorer.Running,
+        network: restorer.Restore | None,
         offsets: tuple[np.float32, ...],
         step_and_effort: tuple[int, int],
         side: int,
@@ -73,7 +79,7 @@ class LappedTileCoder:
         self.model, self.network, self.offsets, self.stride = model, network, offsets, side
         self.step, self.effort = step_and_effort
         self.channels = side**2
-        self.networked = side == transform.BLOCK and self.step < model.restored_below
+        self.networked = network is not None and side == transform.BLOCK and self.step < model.restored_below
 
     def fill(self, db: Sequence[FloatArray], valid: Sequence[npt.NDArray[np.bool_]]) -> list[FloatArray]:
         """Give invalid pixels the mean of their block, so that tiles which overlap agree on them."""
@@ -127,7 +133,7 @@ class LappedTileCoder:
     def _restore(self, latent: FloatArray, offset: np.float32) -> FloatArray:
         blocks = latent.reshape(self.stride, self.stride, *latent.shape[-2:])
         centred = transform.synthesise(blocks)
-        if self.networked:
+        if self.networked and self.network is not None:
             centred = self.network(centred, scale.step_db(self.step))
         return centred + offset
 

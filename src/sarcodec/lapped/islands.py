@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec.lapped import coefficients, scale, transform
+from sarcodec import radiometry
+from sarcodec.entropy import scale
+from sarcodec.lapped import coefficients, transform
 from sarcodec.lapped.transform import BLOCK, REACH
 
 ROUNDS = 8
@@ -167,7 +169,8 @@ def _error(window: Window, coded: FloatArray) -> FloatArray:
 def _texture(window: Window, counted: Doubles) -> tuple[FloatArray, Doubles]:
     """Return coefficients of valid pixels less their block's mean, and each block's share of a full one's energy."""
     valid = window.padded(window.valid)
-    texture = np.where(valid, window.pixels - transform.block_means(window.pixels, valid), 0).astype(np.float32)
+    means = radiometry.block_means(window.pixels, valid, BLOCK)
+    texture = np.where(valid, window.pixels - means, 0).astype(np.float32)
     spectra: FloatArray = window.cut(transform.analyse(texture))
     power = window.reached(texture * texture) / np.maximum(counted, 1)
     share = np.square(spectra).mean(axis=(0, 1), dtype=np.float64) / np.maximum(power, 1e-9)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
-import safetensors.torch
-import torch
+import safetensors.numpy
 
 from sarcodec import _version, errors
 from sarcodec.files import atomic, integrity, modelfile
@@ -38,7 +38,7 @@ class LappedModel:
     coder : CoefficientCoder
         Symbols to bytes and back.
     restorer : Restorer
-        In float32.
+        The restoring network.
     rate_weight : float
         λ of the trellis search in squared steps per bit, with which it was trained.
     training : dict
@@ -47,6 +47,8 @@ class LappedModel:
         Step index from which on the restorer is left out, for it adds nothing worth its time.
     identity : str
         16 hex digits of the file's SHA-256; ``""`` for one that was never saved.
+    in_integers : bytes, optional
+        The restoring network in 8-bit integers as an ONNX file, where one is shipped for the model.
     """
 
     coder: coefficients.CoefficientCoder
@@ -56,6 +58,7 @@ class LappedModel:
     restored_below: int = EVERY_STEP
     identity: str = ""
     package_version: str = _version.__version__
+    in_integers: bytes | None = None
 
 
 def save(path: str | os.PathLike[str], model: LappedModel, *, overwrite: bool = False) -> str:
@@ -69,13 +72,10 @@ def save(path: str | os.PathLike[str], model: LappedModel, *, overwrite: bool = 
         "restored_below": model.restored_below,
         "training": dict(model.training),
     }
-    tensors = {CODER + name: torch.from_numpy(array.copy()) for name, array in model.coder.to_arrays().items()}
-    for name, value in model.restorer.state_dict().items():
-        tensors[RESTORER + name] = value.detach().float().cpu().contiguous()
-    sealed = json.dumps(
-        integrity.seal({name: value.numpy() for name, value in tensors.items()}, record), sort_keys=True
-    )
-    data = safetensors.torch.save(tensors, {"sarcodec": sealed})
+    arrays = {CODER + name: np.array(array) for name, array in model.coder.to_arrays().items()}
+    arrays |= {RESTORER + name: np.array(value, order="C") for name, value in model.restorer.weights.items()}
+    sealed = json.dumps(integrity.seal(arrays, record), sort_keys=True)
+    data = safetensors.numpy.save(arrays, {"sarcodec": sealed})
     atomic.write_bytes(path, data, overwrite=overwrite)
     return modelfile.identify(data)
 
@@ -94,36 +94,25 @@ def load(path: str | os.PathLike[str], *, made: str = "") -> LappedModel:
                 f"model {source}: is {record['format']!r} version {record['version']!r}; this package reads "
                 f"{FORMAT!r} version {VERSION} here, a newer one needs a newer sarcodec"
             )
-        tensors, identity = safetensors.torch.load(data), modelfile.identify(data)
-        arrays = {name: value.numpy() for name, value in tensors.items()}
+        arrays, identity = safetensors.numpy.load(data), modelfile.identify(data)
         integrity.check(arrays, record, integrity.Told(str(source), identity, made), RECORD)
         coder = {n.removeprefix(CODER): a for n, a in arrays.items() if n.startswith(CODER)}
-        network = restorer.Restorer(restorer.RestorerConfig.from_dict(record["restorer"]))
-        weights = {n.removeprefix(RESTORER): t.float() for n, t in tensors.items() if n.startswith(RESTORER)}
-        network.load_state_dict(weights)
+        weights = {
+            n.removeprefix(RESTORER): a.astype(np.float32) for n, a in arrays.items() if n.startswith(RESTORER)
+        }
         return LappedModel(
             coder=coefficients.CoefficientCoder.from_arrays(coder),
-            restorer=network.eval(),
+            restorer=restorer.Restorer(restorer.RestorerConfig.from_dict(record["restorer"]), weights),
             rate_weight=float(record["rate_weight"]),
             training=dict(record["training"]),
             restored_below=int(record.get("restored_below", EVERY_STEP)),
             identity=identity,
             package_version=str(record["package_version"]),
+            in_integers=integrity.network_of(identity),
         )
     except errors.SarcodecError:
         raise
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError, RecursionError) as cause:
         raise errors.FormatError(
             f"model {source}: not a lapped model of sarcodec, or damaged ({errors.plain(cause)})"
-        ) from cause
-
-
-def is_lapped(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a file says that it is a lapped model; FormatError when it is no model at all."""
-    data = modelfile.read_bytes(Path(path))
-    try:
-        return bool(json.loads(modelfile.metadata(data)["sarcodec"])["format"] == FORMAT)
-    except (KeyError, ValueError, TypeError, RecursionError) as cause:
-        raise errors.FormatError(
-            f"model {path}: not a model of sarcodec, or damaged ({errors.plain(cause)})"
         ) from cause

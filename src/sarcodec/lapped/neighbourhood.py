@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from sarcodec import errors
 from sarcodec.entropy.network import LEVELS, OCTAVE, IntegerNetwork, fractions, level_of, propagate, small_levels
-from sarcodec.lapped.scale import STEPS_PER_OCTAVE
+from sarcodec.entropy.scale import STEPS_PER_OCTAVE
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.runtime.compiled import Array, compiled
 

@@ -1,20 +1,27 @@
-"""A small network that makes decoded transform coefficients look less quantised: the CNN half of the lapped codec."""
+"""A small network that makes decoded transform coefficients look less quantised: the CNN half of the lapped codec.
+
+On the processor ONNX Runtime runs it, in 8-bit integers where it is shipped so (see :mod:`sarcodec.files.integrity`),
+else in float32; :mod:`sarcodec.lapped.pytorch` trains it, and runs it elsewhere.
+"""
 
 from __future__ import annotations
 
 import itertools
+import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from sarcodec import errors
-from sarcodec.runtime import devices
+from sarcodec.runtime import devices, onnx
+
+FloatArray = npt.NDArray[np.float32]
+Restore = Callable[[FloatArray, float], FloatArray]
+"""Restores an image (H, W) in dB about the band's offset, coded with a step in dB; sides multiples of the cell's."""
 
 SCALE_DB = 8.0
 REACH = 32
@@ -42,6 +49,11 @@ class RestorerConfig:
                 f"1 to 512 channels, 2 to 8 layers, an even number, and cells of 4, 8 or 16, at most {REACH} together"
             )
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels before, between and after the layers; before them is one more, of the step."""
+        return self.cell**2 + 1, *[self.channels] * (self.layers - 1), self.cell**2
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)
@@ -55,69 +67,110 @@ class RestorerConfig:
             raise errors.FormatError(f"restorer configuration: {errors.plain(cause)}") from cause
 
 
-class Restorer(nn.Module):
+@dataclass(frozen=True, eq=False)
+class Restorer:
     """Adds to a decoded image what a quantised one most likely lost, seeing the quantisation step.
-
-    It starts as the identity: its last layer is zero.
-    """
-
-    def __init__(self, config: RestorerConfig) -> None:
-        super().__init__()
-        self.config = config
-        pixels = config.cell**2
-        widths = [pixels + 1, *[config.channels] * (config.layers - 1), pixels]
-        layers = [nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(widths)]
-        for values in layers[-1].parameters():
-            nn.init.zeros_(values)
-        self.layers = nn.ModuleList(layers)
-
-    def forward(self, centred_db: torch.Tensor, step_db: torch.Tensor) -> torch.Tensor:
-        """Restore images.
-
-        Parameters
-        ----------
-        centred_db : Tensor
-            (N, 1, H, W) float32 in dB about the band's offset, sides multiples of the cell's.
-        step_db : Tensor
-            (N,) float32 quantisation step in dB.
-
-        Returns
-        -------
-        Tensor
-            (N, 1, H, W) float32 in dB.
-        """
-        cells = nn.functional.pixel_unshuffle(centred_db / SCALE_DB, self.config.cell)
-        plane = (torch.log2(step_db) / 4)[:, None, None, None].expand(-1, 1, *cells.shape[2:])
-        values = torch.cat([cells, plane], 1).contiguous(memory_format=torch.channels_last)
-        values = nn.functional.relu(self.layers[0](values))
-        for first, second in zip(self.layers[1:-1:2], self.layers[2:-1:2], strict=True):
-            values = values + second(nn.functional.relu(first(values)))
-        change = nn.functional.pixel_shuffle(self.layers[-1](values).float(), self.config.cell)
-        return centred_db + change * step_db[:, None, None, None]
-
-
-class Running:
-    """A restorer at work on arrays, one at a time, for it takes all threads.
 
     Parameters
     ----------
-    network : Restorer
-        In float32; it moves to the device.
-    device, precision : str
-        See :mod:`sarcodec.runtime.devices`.
+    config : RestorerConfig
+        Its shape.
+    weights : mapping of str to ndarray of float32
+        ``layers.N.weight`` (out, in, 3, 3) and ``layers.N.bias`` (out,); ValueError for others.
     """
 
-    def __init__(self, network: Restorer, device: str, precision: str) -> None:
-        self._device = devices.open_device(device)
-        self._bfloat16 = devices.uses_bfloat16(precision, self._device)
-        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    config: RestorerConfig
+    weights: Mapping[str, FloatArray]
+
+    def __post_init__(self) -> None:
+        expected: dict[str, tuple[int, ...]] = {}
+        for number, (before, after) in enumerate(itertools.pairwise(self.config.widths)):
+            expected |= {f"layers.{number}.weight": (after, before, 3, 3), f"layers.{number}.bias": (after,)}
+        found = {name: value.shape for name, value in self.weights.items()}
+        if found != expected:
+            strange = sorted({*found.items()} ^ {*expected.items()})[0][0]
+            raise ValueError(f"restorer: its weights are not those of its configuration, see {strange}")
+
+    def to_onnx(self) -> bytes:
+        """Return the network as an ONNX file, from ``cells`` to ``change`` as :func:`enter` and :func:`leave` say."""
+        nodes: list[bytes] = []
+
+        def layer(number: int, source: str, target: str) -> str:
+            parts = [source, f"layers.{number}.weight", f"layers.{number}.bias"]
+            nodes.append(onnx.node("Conv", parts, target, kernel_shape=[3, 3], pads=[1, 1, 1, 1]))
+            return target
+
+        def relu(source: str) -> str:
+            nodes.append(onnx.node("Relu", [source], f"{source}.relu"))
+            return f"{source}.relu"
+
+        last, (first, *_, pixels) = self.config.layers - 1, self.config.widths
+        values = relu(layer(0, "cells", "conv.0"))
+        for number in range(1, last, 2):
+            inside = relu(layer(number, values, f"conv.{number}"))
+            change = layer(number + 1, inside, f"conv.{number + 1}")
+            nodes.append(onnx.node("Add", [values, change], f"sum.{number}"))
+            values = f"sum.{number}"
+        layer(last, values, "change")
+        inputs, outputs = {"cells": (1, first)}, {"change": (1, pixels)}
+        return onnx.model(nodes, self.weights, inputs, outputs)
+
+
+def enter(centred_db: FloatArray, step_db: float, cell: int) -> FloatArray:
+    """Return what the network sees of an image (H, W): pixels by cell and the step, (1, cell² + 1, h, w)."""
+    rows, columns = (side // cell for side in centred_db.shape)
+    values = np.empty((1, cell**2 + 1, rows, columns), np.float32)
+    pixels = values[0, :-1].reshape(cell, cell, rows, columns)
+    np.divide(centred_db.reshape(rows, cell, columns, cell).transpose(1, 3, 0, 2), np.float32(SCALE_DB), out=pixels)
+    values[0, -1] = math.log2(step_db) / 4
+    return values
+
+
+def leave(change: FloatArray, centred_db: FloatArray, step_db: float, cell: int) -> FloatArray:
+    """Return an image (H, W) with what the network says (1, cell², h, w), in steps, added to it."""
+    rows, columns = change.shape[2:]
+    pixels = change.reshape(cell, cell, rows, columns).transpose(2, 0, 3, 1).reshape(centred_db.shape)
+    found: FloatArray = centred_db + pixels * np.float32(step_db)
+    return found
+
+
+class Running:
+    """A restorer at work on the processor, one image at a time, for it takes all threads; loaded for the first one.
+
+    A pixel is the same to the last bit whatever lies beyond :data:`REACH` of its cell.
+
+    Parameters
+    ----------
+    data : bytes
+        The network as an ONNX file.
+    cell : int
+        Side of its cells.
+    """
+
+    def __init__(self, data: bytes, cell: int) -> None:
+        self._data, self._cell = data, cell
+        self._session: onnx.Session | None = None
         self._one_at_a_time = threading.Lock()
 
-    def __call__(self, centred_db: npt.NDArray[np.float32], step_db: float) -> npt.NDArray[np.float32]:
-        """Restore an image (H, W) in dB about the band's offset, coded with a step in dB."""
-        autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
-        with self._one_at_a_time, torch.inference_mode(), autocast:
-            batch = torch.from_numpy(centred_db)[None, None].to(self._device)
-            restored = self._network(batch, torch.tensor([step_db], device=self._device))
-            found: npt.NDArray[np.float32] = restored[0, 0].float().cpu().numpy()
-        return found
+    def __call__(self, centred_db: FloatArray, step_db: float) -> FloatArray:
+        """Restore an image: see :data:`Restore`."""
+        with self._one_at_a_time:
+            self._session = self._session or onnx.Session(self._data)
+            change = self._session(enter(centred_db, step_db, self._cell))
+        return leave(change, centred_db, step_db, self._cell)
+
+
+def start(network: Restorer, in_integers: bytes | None, device: str, precision: str) -> Restore:
+    """Return what restores images on a device in a precision: see :mod:`sarcodec.runtime.devices`.
+
+    ``in_integers`` is the network in 8-bit integers as an ONNX file, which ``auto`` takes on the processor where
+    there is one. What is neither float32 nor that is run by PyTorch; MissingExtra where it is not installed.
+    """
+    devices.check_precision(precision)
+    if device == "cpu" and precision != "bfloat16":
+        chosen = in_integers if precision == "auto" else None
+        return Running(chosen or network.to_onnx(), network.config.cell)
+    devices.require_torch()
+    from sarcodec.lapped import pytorch
+
+    return pytorch.Running(pytorch.Network.of(network), device, precision)

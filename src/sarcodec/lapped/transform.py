@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from sarcodec import radiometry
+
 BLOCK = 64
 """Side of a block in pixels; there are BLOCK² coefficients to each."""
 
@@ -75,18 +77,7 @@ def fill(pixels: FloatArray, valid: npt.NDArray[np.bool_]) -> FloatArray:
     """
     if valid.all():
         return pixels
-    return np.where(valid, pixels, block_means(pixels, valid)).astype(np.float32)
-
-
-def block_means(pixels: FloatArray, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Return for every pixel (H, W) the mean of the valid ones of its block, 0 where it has none."""
-    rows, columns = (-(-side // BLOCK) for side in pixels.shape)
-    shape = rows, BLOCK, columns, BLOCK
-    missing = [(0, -side % BLOCK) for side in pixels.shape]
-    counts = np.pad(valid, missing).reshape(shape).sum(axis=(1, 3))
-    sums = np.pad(np.where(valid, pixels, 0.0), missing).reshape(shape).sum(axis=(1, 3), dtype=np.float64)
-    means = np.repeat(np.repeat(sums / np.maximum(counts, 1), BLOCK, axis=0), BLOCK, axis=1)
-    return means[: pixels.shape[0], : pixels.shape[1]]
+    return np.where(valid, pixels, radiometry.block_means(pixels, valid, BLOCK)).astype(np.float32)
 
 
 def extend(pixels: FloatArray) -> FloatArray:

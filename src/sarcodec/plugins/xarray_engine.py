@@ -1,7 +1,7 @@
 """``xarray.open_dataset("scene.sarc")``: lazy variables, of which only the tiles that are touched are decoded.
 
 xarray loads this module when it looks for engines, and with it comes the accessor ``sarc``
-(:mod:`sarcodec.plugins.xarray_accessor`); torch and GDAL are loaded when a file is opened or read.
+(:mod:`sarcodec.plugins.xarray_accessor`); GDAL is loaded when a file is opened or read.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class SarcBackend(BackendEntrypoint):
         precision: str = "auto",
         speckle: bool = False,
         storage_options: Mapping[str, Any] | None = None,
+        restorer: bool = True,
     ) -> xarray.Dataset:
         """Open a ``.sarc`` file; pixels are decoded when they are asked for.
 
@@ -79,7 +80,7 @@ class SarcBackend(BackendEntrypoint):
             Variables to leave out.
         mask_and_scale : bool
             Whether pixels of the nodata value become NaN; else they stay, and so does the dtype.
-        model, device, precision
+        model, device, precision, restorer
             As in :func:`sarcodec.open_codec`; a model is needed only for one that is not shipped.
         speckle : bool
             Whether to draw lost speckle anew; see :mod:`sarcodec.speckle.record`.
@@ -102,7 +103,8 @@ class SarcBackend(BackendEntrypoint):
         place = remote.located(filename_or_obj, storage_options)
         if isinstance(place, str) and not vsi.is_virtual(place):
             place = str(Path(place).absolute())
-        manager = CachingFileManager(_OpenFile, place, model and os.fspath(model), device, precision, mode="r")
+        settings = model and os.fspath(model), device, precision, restorer
+        manager = CachingFileManager(_OpenFile, place, *settings, mode="r")
         reader = manager.acquire().reader
         name, header, sizes, identity = reader.name, reader.header, reader.sizes(), reader.identity
         if not isinstance(place, remote.Place):
@@ -136,24 +138,32 @@ class _OpenFile:
     """
 
     def __init__(
-        self, place: str | remote.Place | IO[bytes], model: str | None, device: str, precision: str, **_mode: str
+        self,
+        place: str | remote.Place | IO[bytes],
+        model: str | None,
+        device: str,
+        precision: str,
+        restorer: bool,
+        **_mode: str,
     ) -> None:
         from sarcodec.codec import stored_tiles
         from sarcodec.container import archive
 
         self.reader: archive.Reader = archive.Reader(place)
         self.recent = stored_tiles.Recent(CACHE_BYTES)
-        self._settings, self._lock = (model, device, precision), threading.Lock()
+        self._settings, self._lock = (model, device, precision, restorer), threading.Lock()
         self._codec: codec.Codec | None = None
 
     def codec(self) -> codec.Codec:
         """Return the codec of the file; raises as :func:`model_store.codec_for`."""
         from sarcodec.scene import model_store
 
-        model, device, precision = self._settings
+        model, device, precision, restorer = self._settings
         with self._lock:
             if self._codec is None:
-                self._codec = model_store.codec_for(self.reader, model, device=device, precision=precision)
+                self._codec = model_store.codec_for(
+                    self.reader, model, device=device, precision=precision, restorer=restorer
+                )
             return self._codec
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import rasterio.crs
 
 from sarcodec.container import header as container_header
-from sarcodec.lapped import scale
+from sarcodec.entropy import scale
 from sarcodec.raster import info as raster_info
 from sarcodec.report import sums
 from sarcodec.text import numerals

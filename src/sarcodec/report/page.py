@@ -10,7 +10,7 @@ import numpy as np
 from sarcodec import _version
 from sarcodec.container import archive
 from sarcodec.container import header as container_header
-from sarcodec.lapped import scale
+from sarcodec.entropy import scale
 from sarcodec.metrics import summary
 from sarcodec.pages import markup
 from sarcodec.raster import info as raster_info

@@ -18,7 +18,7 @@ from sarcodec.files import remote
 from sarcodec.raster import arrays, labelled
 from sarcodec.raster import info as raster_info
 from sarcodec.scene import asking, files
-from sarcodec.scene.model_store import codec_for
+from sarcodec.scene.model_store import Running, codec_for
 
 
 def compress(
@@ -67,6 +67,7 @@ def decompress(
     *,
     model: str | os.PathLike[str] | codec.Codec | None = None,
     speckle: bool = False,
+    **running: Unpack[Running],
 ) -> npt.NDArray[Any]:
     """Restore the array that :func:`compress` was given: same shape, dtype and invalid pixels.
 
@@ -81,6 +82,8 @@ def decompress(
         Needed only for a model that is not shipped.
     speckle : bool
         Whether to draw lost speckle anew; see :mod:`sarcodec.speckle.record`.
+    **running
+        ``device``, ``precision`` and ``restorer``: see :class:`model_store.Running`.
 
     Raises
     ------
@@ -88,7 +91,7 @@ def decompress(
         For damaged bytes, an unknown model, speckle of a file without a record of it, or more pixels than memory.
     """
     with archive.Reader(bytes_io.BytesIO(data) if isinstance(data, bytes) else data) as reader:
-        coder = codec_for(reader, model)
+        coder = codec_for(reader, model, **running)
         info = raster_info.RasterInfo.from_dict(reader.header.raster)
         sink = arrays.ArraySink(arrays.room(reader.header.shape, info.working_dtype))
         coder.decompress(reader, sink, speckle=speckle)

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from sarcodec import errors
 from sarcodec.codec import encoding
-from sarcodec.lapped import scale
+from sarcodec.entropy import scale
 from sarcodec.scene import rate_control
 
 GOALS = ("quality", "bpp", "ratio", "psnr", "rmse", "max_error", "step")

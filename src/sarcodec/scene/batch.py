@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 from sarcodec import errors, radiometry
 from sarcodec.codec import codec, encoding
@@ -135,11 +135,10 @@ def decompress_files(
     *,
     output: Output | None = None,
     model: str | os.PathLike[str] | None = None,
-    device: str = "cpu",
-    precision: str = "auto",
     overwrite: bool = False,
     begin: Callable[[Job], None] | None = None,
     advance: codec.Advance | None = None,
+    **running: Unpack[model_store.Running],
 ) -> Generator[Outcome]:
     """Restore one file after the other; mirrors :func:`compress_files`.
 
@@ -147,7 +146,7 @@ def decompress_files(
     ----------
     jobs : sequence of Job
         From :func:`decompress_jobs` with the same ``output``. Their folder is made where there is none.
-    output, model, device, precision, overwrite, advance
+    output, model, overwrite, advance, **running
         As of :func:`files.decompress_file`, for every file.
     begin : callable, optional
         Called with every job before it begins.
@@ -162,14 +161,14 @@ def decompress_files(
     InputError, FormatError
         When the model cannot be loaded.
     """
-    given = None if model is None else model_store.open_codec(model, device=device, precision=precision)
+    given = None if model is None else model_store.open_codec(model, **running)
     known: dict[Any, codec.Codec] = {}  # loading one takes as long as restoring a small image
 
     def make(job: Job, tell: codec.Advance) -> decision.Size:
         with archive.Reader(job.source) as reader:
             name = reader.header.model, reader.header.architecture, reader.header.max_error_db
             if name not in known:
-                known[name] = model_store.codec_for(reader, given, device=device, precision=precision)
+                known[name] = model_store.codec_for(reader, given, **running)
         return files.decompress_file(
             job.source, job.target, output=output, model=known[name], overwrite=overwrite, advance=tell
         )

@@ -21,7 +21,7 @@ from sarcodec.raster import source as raster_source
 from sarcodec.scene import asking, rate_control
 from sarcodec.scene import decision as scene_decision
 from sarcodec.scene import source as scene_source
-from sarcodec.scene.model_store import codec_for, open_codec
+from sarcodec.scene.model_store import Running, codec_for, open_codec
 from sarcodec.scene.output import Output
 
 SPECKLE_TAG = "SARCODEC_SPECKLE"
@@ -105,10 +105,9 @@ def decompress_file(
     *,
     output: Output | None = None,
     model: str | os.PathLike[str] | codec.Codec | None = None,
-    device: str = "cpu",
-    precision: str = "auto",
     overwrite: bool = False,
     advance: codec.Advance | None = None,
+    **running: Unpack[Running],
 ) -> scene_decision.Size:
     """Restore a ``.sarc`` file, or the part of it that ``output`` names, to a GeoTIFF; mirrors :func:`compress_file`.
 
@@ -118,7 +117,8 @@ def decompress_file(
 
     The quantity, dtype, nodata, invalid pixels, CRS, transform or GCPs, band names and tags are those of the source
     of the file. ``model``, a codec too, is needed only for files made by a model that is not shipped. Speckle that is
-    drawn anew is told of in the tag ``SARCODEC_SPECKLE``. Returns the size of the whole file.
+    drawn anew is told of in the tag ``SARCODEC_SPECKLE``. ``device``, ``precision`` and ``restorer`` are as of
+    :class:`model_store.Running`. Returns the size of the whole file.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def decompress_file(
     atomic.refuse_sources(target, remote.local_paths(place))
     with archive.Reader(place) as reader:
         info = raster_info.RasterInfo.from_dict(reader.header.raster)
-        found = codec_for(reader, model, device=device, precision=precision)
+        found = codec_for(reader, model, **running)
         window, bands = output.window_of(info), output.bands_of(info)
         with _create(target, reader, info, output, overwrite) as raster:
             found.decompress(reader, raster, advance, speckle=output.speckle, window=window, bands=bands)

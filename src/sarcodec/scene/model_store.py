@@ -6,27 +6,49 @@ import os
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
 
 from sarcodec import errors
-from sarcodec.autoencoder import checkpoint
-from sarcodec.autoencoder import engine as autoencoder_engine
 from sarcodec.codec import codec, engine
 from sarcodec.container import archive
-from sarcodec.files import integrity
+from sarcodec.files import integrity, modelfile
 from sarcodec.lapped import engine as lapped_engine
 from sarcodec.lapped import model as lapped_model
 from sarcodec.nearlossless import engine as nearlossless_engine
+from sarcodec.runtime import devices
+from sarcodec.variable import engine as variable_engine
+from sarcodec.variable import model as variable_model
+
+if TYPE_CHECKING:
+    from sarcodec.autoencoder import checkpoint
+
+Model: TypeAlias = "lapped_model.LappedModel | variable_model.VariableModel | checkpoint.Checkpoint"
 
 DEFAULT_MODEL = "lapped64"
 MODEL_SUFFIX = ".ckpt"
+LOADERS: Mapping[str, Callable[..., Model]] = {
+    lapped_model.FORMAT: lapped_model.load,
+    variable_model.FORMAT: variable_model.load,
+}
+"""By what the files of models say that they are; all others are autoencoders' checkpoints."""
+
 IDENTITIES = integrity.SHIPPED
 """Of the models that are shipped: a file beside them that is damaged, or another, is not used under their names."""
 
-ENGINES: Mapping[type, Callable[..., engine.Engine]] = {
-    checkpoint.Checkpoint: autoencoder_engine.AutoencoderEngine,
-    lapped_model.LappedModel: lapped_engine.LappedEngine,
-}
-"""Engines by what their models are; a guaranteed error needs no model: :func:`bounded_engine`."""
+
+class Running(TypedDict, total=False):
+    """How a model is run; all may be left out.
+
+    ``device`` is ``"cpu"`` or, where there is a GPU, ``"cuda"``. ``precision`` is ``"auto"``, ``"float32"`` or
+    ``"bfloat16"``. ``restorer`` says whether the default codec, or a variable-rate autoencoder, restores with its
+    network: without, images come sooner, and up to 0.4 dB less like the original. The default codec needs PyTorch
+    for another device than the processor and for bfloat16, autoencoders of a fixed ratio for all they do;
+    MissingExtra where it is not installed.
+    """
+
+    device: str
+    precision: str
+    restorer: bool
 
 
 def shipped_models() -> dict[str, Path]:
@@ -35,9 +57,7 @@ def shipped_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob(f"*{MODEL_SUFFIX}"))}
 
 
-def load_model(
-    model: str | os.PathLike[str] | None = None, *, made: str = ""
-) -> checkpoint.Checkpoint | lapped_model.LappedModel:
+def load_model(model: str | os.PathLike[str] | None = None, *, made: str = "") -> Model:
     """Load a model by path, or a shipped one by name; the default model when none is named.
 
     ``made`` is the identity of the model that made a file which is to be read: see :func:`checkpoint.load`.
@@ -51,7 +71,7 @@ def load_model(
         raise errors.InputError(
             f"model: {name!r} is neither a checkpoint file nor a shipped model ({', '.join(shipped) or 'none'})"
         )
-    found = lapped_model.load(path, made=made) if lapped_model.is_lapped(path) else checkpoint.load(path, made=made)
+    found = LOADERS.get(modelfile.kind(path), _load_autoencoder)(path, made=made)
     if path == shipped.get(name) and found.identity != IDENTITIES.get(name):
         raise errors.FormatError(
             f"model {name}: the shipped file {path} is damaged: its identity is {found.identity}, not "
@@ -60,36 +80,51 @@ def load_model(
     return found
 
 
-def open_codec(
-    model: str | os.PathLike[str] | None = None, *, device: str = "cpu", precision: str = "auto"
-) -> codec.Codec:
-    """Return a codec for a model named as in :func:`load_model`."""
-    return codec_of(load_model(model), device=device, precision=precision)
+def _load_autoencoder(path: Path, *, made: str) -> checkpoint.Checkpoint:
+    devices.require_torch()
+    from sarcodec.autoencoder import checkpoint
+
+    return checkpoint.load(path, made=made)
 
 
-def codec_of(
-    model: checkpoint.Checkpoint | lapped_model.LappedModel, *, device: str = "cpu", precision: str = "auto"
-) -> codec.Codec:
+def open_codec(model: str | os.PathLike[str] | None = None, **running: Unpack[Running]) -> codec.Codec:
+    """Return a codec for a model named as in :func:`load_model`, run as :class:`Running` says."""
+    return codec_of(load_model(model), **running)
+
+
+def codec_of(model: Model, **running: Unpack[Running]) -> codec.Codec:
     """Return a codec for a model that is loaded."""
-    return codec.Codec(open_engine(model, device=device, precision=precision))
+    return codec.Codec(open_engine(model, **running))
 
 
-def open_engine(
-    model: checkpoint.Checkpoint | lapped_model.LappedModel, *, device: str = "cpu", precision: str = "auto"
-) -> engine.Engine:
-    """Return the engine of a model: the one place that knows which there are, with :func:`bounded_engine`."""
-    made: engine.Engine = ENGINES[type(model)](model, device, precision)
-    return made
+def open_engine(model: Model, **running: Unpack[Running]) -> engine.Engine:
+    """Return the engine of a model: the one place that knows which there are.
+
+    A guaranteed error needs no model: :func:`bounded_engine`.
+    """
+    device, precision = running.get("device", "cpu"), running.get("precision", "auto")
+    if isinstance(model, lapped_model.LappedModel):
+        return lapped_engine.LappedEngine(model, device, precision, running.get("restorer", True))
+    if isinstance(model, variable_model.VariableModel):
+        if device != "cpu" or precision == "bfloat16":
+            raise errors.InputError(
+                f"device: got {device} in {precision}; variable-rate autoencoders run on the processor in float32, "
+                "leave both out"
+            )
+        return variable_engine.VariableEngine(model, with_network=running.get("restorer", True))
+    from sarcodec.autoencoder import engine as autoencoder_engine
+
+    return autoencoder_engine.AutoencoderEngine(model, device, precision)
 
 
 def codec_for(
     reader: archive.Reader,
     model: str | os.PathLike[str] | codec.Codec | None = None,
-    *,
-    device: str = "cpu",
-    precision: str = "auto",
+    **running: Unpack[Running],
 ) -> codec.Codec:
     """Return the codec that made a file: the given model, else the shipped one of its identity.
+
+    It is run as :class:`Running` says; one that is given as a codec is run as that was opened.
 
     Raises
     ------
@@ -114,14 +149,14 @@ def codec_for(
             f"({errors.plain(reader.header.architecture)}), which is not installed here; "
             "pass its checkpoint (--model) or install the version of sarcodec that ships it"
         )
-    found = codec_of(chosen, device=device, precision=precision)
+    found = codec_of(chosen, **running)
     found.check(reader)
     return found
 
 
-def _shipped_with(identity: str) -> checkpoint.Checkpoint | lapped_model.LappedModel | None:
-    """Return the shipped model of an identity, reading no more of them than it takes."""
-    return next((m for m in map(load_model, shipped_models().values()) if m.identity == identity), None)
+def _shipped_with(identity: str) -> Model | None:
+    """Return the shipped model of an identity, reading no other."""
+    return next((load_model(name) for name, known in IDENTITIES.items() if known == identity), None)
 
 
 def bounded_engine(max_error_db: float) -> nearlossless_engine.BoundedEngine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -117,9 +117,8 @@ def open(
     path: remote.Source,
     *,
     model: str | os.PathLike[str] | codec.Codec | None = None,
-    device: str = "cpu",
-    precision: str = "auto",
     storage_options: Mapping[str, Any] | None = None,
+    **running: Unpack[model_store.Running],
 ) -> OpenFile:
     """Open a ``.sarc`` file for reading.
 
@@ -130,10 +129,10 @@ def open(
         and the tiles that are asked for are fetched; a file object is left open.
     model : path, str or Codec, optional
         Needed only for a file of a model that is not shipped.
-    device, precision
-        As in :func:`sarcodec.open_codec`.
     storage_options : mapping, optional
         What fsspec needs besides a URL, credentials for example.
+    **running
+        ``device``, ``precision`` and ``restorer``: see :class:`model_store.Running`.
 
     Raises
     ------
@@ -144,7 +143,7 @@ def open(
     """
     reader = archive.Reader(remote.located(path, storage_options))
     try:
-        return OpenFile(reader, model_store.codec_for(reader, model, device=device, precision=precision))
+        return OpenFile(reader, model_store.codec_for(reader, model, **running))
     except BaseException:
         reader.close()
         raise

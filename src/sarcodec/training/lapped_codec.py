@@ -25,11 +25,12 @@ import safetensors.torch
 import torch
 
 from sarcodec import errors
+from sarcodec.entropy import scale
 from sarcodec.files import atomic
-from sarcodec.lapped import coefficients, restorer, scale, transform
+from sarcodec.lapped import coefficients, pytorch, restorer, transform
 from sarcodec.lapped import model as lapped_model
 from sarcodec.runtime import devices
-from sarcodec.training import coefficient_fit
+from sarcodec.training import coefficient_fit, level_fit, resumable
 
 FIXED_STEPS = (1408, 1664, 1920, 2176, 2432)
 """Step indices of the validation: 0.7 to 11 dB."""
@@ -135,7 +136,7 @@ def resume(folder: Path, device: str = "cpu") -> Iterator[str]:
 def decode(coder: coefficients.CoefficientCoder, image_db: FloatArray, index: int) -> tuple[FloatArray, int]:
     """Code an image and decode it without the restorer: (H, W) in dB about the median, and bytes."""
     tile = coefficient_fit.tiles_of(image_db)
-    symbols = coder.quantise(tile, index, coefficient_fit.RATE_WEIGHT)
+    symbols = coder.quantise(tile, index, level_fit.RATE_WEIGHT)
     restored = transform.synthesise(coder.multiples(symbols, index) * np.float32(scale.step_db(index)))
     return restored[: image_db.shape[0], : image_db.shape[1]], len(coder.encode(symbols, index))
 
@@ -211,13 +212,13 @@ def _train_restorer(
 ) -> Iterator[str]:
     torch.manual_seed(config.seed)
     shape = restorer.RestorerConfig(config.channels, config.layers, config.cell)
-    model = restorer.Restorer(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = pytorch.Network(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate)
-    step = _load_state(folder, model, optimizer)
+    step = resumable.load(folder, model, optimizer)
     saved = time.monotonic()
     while step < config.restorer_steps:
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(step, config.restorer_steps)
+            group["lr"] = config.learning_rate * resumable.schedule(step, config.restorer_steps)
         originals, decoded, steps = (x.to(device) for x in pairs.batch(config.seed, step, config.batch, config.crop))
         with torch.autocast(device.type, torch.bfloat16, enabled=devices.has_bfloat16(device)):
             restored = model(decoded, steps)
@@ -235,22 +236,18 @@ def _train_restorer(
                 stream.write(json.dumps(record) + "\n")
             yield f"step {step} of {config.restorer_steps}: " + ", ".join(f"{k} {v:.4f}" for k, v in record.items())
         if time.monotonic() - saved > 60 * config.save_minutes or step == config.restorer_steps:
-            _save_state(folder, model, optimizer, step)
+            resumable.save(folder, model, optimizer, step)
             saved = time.monotonic()
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     training = {"settings": asdict(config), "last": history[-1]}
     trained = lapped_model.LappedModel(
-        coder, model.cpu().eval(), coefficient_fit.RATE_WEIGHT, training, worthwhile_below(history[-1])
+        coder, model.to_restorer(), level_fit.RATE_WEIGHT, training, worthwhile_below(history[-1])
     )
     identity = lapped_model.save(folder / "model.ckpt", trained, overwrite=True)
     yield f"{folder / 'model.ckpt'}: model {identity}"
 
 
-def _schedule(step: int, steps: int) -> float:
-    return min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-
-
-def validate(model: restorer.Restorer, pairs: _Pairs, device: torch.device) -> dict[str, float]:
+def validate(model: pytorch.Network, pairs: _Pairs, device: torch.device) -> dict[str, float]:
     """Measure validation images at the fixed steps.
 
     Returns
@@ -290,33 +287,3 @@ def worthwhile_below(record: dict[str, float]) -> int:
             below = round(left + (right - left) * (before - WORTHWHILE_DB) / (before - after))
             break
     return below
-
-
-def _save_state(folder: Path, model: restorer.Restorer, optimizer: torch.optim.Optimizer, step: int) -> None:
-    tensors = {f"model.{name}": value.cpu().contiguous() for name, value in model.state_dict().items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        for name, value in state.items():
-            tensors[f"adam.{number}.{name}"] = torch.as_tensor(value).cpu().contiguous()
-    tensors["step"] = torch.tensor([step])
-    atomic.write_bytes(folder / "state.safetensors", safetensors.torch.save(tensors), overwrite=True)
-
-
-def _load_state(folder: Path, model: restorer.Restorer, optimizer: torch.optim.Optimizer) -> int:
-    """Restore weights and optimiser if the run has a state; returns the step, and cuts the history there."""
-    if not (folder / "state.safetensors").exists():
-        (folder / "history.jsonl").unlink(missing_ok=True)
-        return 0
-    tensors = safetensors.torch.load((folder / "state.safetensors").read_bytes())
-    model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("adam."):
-            _, number, key = name.split(".")
-            state.setdefault(int(number), {})[key] = value
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-    step = int(tensors["step"])
-    if (folder / "history.jsonl").exists():
-        lines = (folder / "history.jsonl").read_text().splitlines()
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        atomic.write_bytes(folder / "history.jsonl", "".join(f"{line}\n" for line in kept).encode(), overwrite=True)
-    return step

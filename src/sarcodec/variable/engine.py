@@ -1,0 +1,144 @@
+"""The variable-rate autoencoder as an engine of the codec: one model for all rates, on the scale of quality."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from sarcodec import radiometry
+from sarcodec.codec import engine
+from sarcodec.container import header
+from sarcodec.entropy import scale
+from sarcodec.runtime import threads
+from sarcodec.variable import decoder, linear
+from sarcodec.variable import model as variable_model
+from sarcodec.variable.linear import BLOCK
+
+FloatArray = npt.NDArray[np.float32]
+
+MOST_DB = 4096.0
+"""What is further from a band's offset is clipped; no radar sees such."""
+
+FILLED = 64
+"""Side in pixels of the blocks whose mean fills what is invalid of them."""
+
+
+class VariableEngine:
+    """The autoencoder of overlapping linear transform, trellis, learned entropy coding and decoder network.
+
+    Parameters
+    ----------
+    model : VariableModel
+        All that is trained of it.
+    with_network : bool
+        Whether to decode with the network; the image of the linear decoder alone is less exact, and quicker.
+    """
+
+    version, architecture = 2, "variable"
+    stride = BLOCK
+    margin = reach = linear.REACH * BLOCK
+    ramp, whole = 0, False
+    steps: Collection[int] = scale.STEPS
+    default_step = scale.DEFAULT_STEP
+    max_error_db: float | None = None
+    speckle_step: int | None = scale.SPECKLE_STEP
+    holds_products = True
+    reduces = 0
+
+    def __init__(self, model: variable_model.VariableModel, *, with_network: bool = True) -> None:
+        self.model, self.identity = model, model.identity
+        self.channels = model.transform.count
+        self.workers = threads.count()
+        self.network = decoder.Running(model.network) if with_network else None
+
+    def check_step(self, step: int) -> None:
+        """Raise InputError for a step index out of range."""
+        scale.check(step)
+
+    def band(self, info: engine.BandInfo) -> header.Band:
+        """Return the median that is taken away before coding."""
+        return header.Band.of_offset(round(info.median_db(), 2))
+
+    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0) -> VariableTileCoder:
+        """Return what codes tiles of a group of bands, at the full resolution."""
+        offsets = tuple(np.float32(band.offset_db) for band in bands)
+        return VariableTileCoder(self.model, self.network, offsets, step, effort)
+
+
+class VariableTileCoder:
+    """Codes and decodes tiles: see :class:`sarcodec.codec.engine.TileCoder`; bands one by one."""
+
+    stride = BLOCK
+
+    def __init__(
+        self,
+        model: variable_model.VariableModel,
+        network: decoder.Running | None,
+        offsets: tuple[np.float32, ...],
+        step: int,
+        effort: int,
+    ) -> None:
+        self.model, self.network, self.offsets = model, network, offsets
+        self.step, self.effort = step, effort
+        self.channels = model.transform.count
+        self.networked = network is not None
+
+    def fill(self, db: Sequence[FloatArray], valid: Sequence[npt.NDArray[np.bool_]]) -> list[FloatArray]:
+        """Give invalid pixels the mean of their block, so that tiles which overlap agree on them."""
+        return [_filled(*one) for one in zip(db, valid, self.offsets, strict=True)]
+
+    def outside(self, db: Sequence[FloatArray]) -> list[int]:
+        """Count pixels that are clipped at :data:`MOST_DB`."""
+        pairs = zip(db, self.offsets, strict=True)
+        return [int(np.count_nonzero(np.abs(image - offset) > MOST_DB)) for image, offset in pairs]
+
+    def encode(
+        self, db: Sequence[FloatArray], core: engine.Core, valid: Sequence[engine.Mask]
+    ) -> list[engine.Encoded]:
+        """Encode the core of windows, each by itself, whichever pixels count."""
+        return [self._encode(image, offset, core) for image, offset in zip(db, self.offsets, strict=True)]
+
+    def _encode(self, db: FloatArray, offset: np.float32, core: engine.Core) -> engine.Encoded:
+        coder = self.model.coder
+        whole = [(0, -side % BLOCK) for side in db.shape]
+        latents = self.model.transform.analyse(np.pad(np.clip(db - offset, -MOST_DB, MOST_DB), whole, mode="edge"))
+        inner = np.ascontiguousarray(engine.cut(latents, core, BLOCK))
+        symbols = coder.quantise(inner, self.step, self.model.rate_weight, self.effort)
+        choice = coder.choose(symbols, self.step)
+
+        def preview() -> FloatArray:
+            multiples = coder.multiples(symbols, self.step, choice)
+            engine.cut(latents, core, BLOCK)[...] = multiples * np.float32(scale.step_db(self.step))
+            return self._restore(latents, offset)[core]
+
+        return engine.Encoded(coder.encode(symbols, self.step, choice), preview)
+
+    def decode(self, data: Sequence[bytes], size: tuple[int, int]) -> list[FloatArray]:
+        """Decode a tile's latents in dB, (n, h, w)."""
+        return [self._decode(part, size) for part in data]
+
+    def _decode(self, data: bytes, size: tuple[int, int]) -> FloatArray:
+        _, latents = self.model.coder.decode(data, size, self.step)
+        latents *= np.float32(scale.step_db(self.step))
+        return latents
+
+    def restore(self, latents: Sequence[FloatArray]) -> list[FloatArray]:
+        """Turn latents into dB."""
+        return [self._restore(latent, offset) for latent, offset in zip(latents, self.offsets, strict=False)]
+
+    def _restore(self, latent: FloatArray, offset: np.float32) -> FloatArray:
+        centred = self.model.transform.synthesise(latent)
+        if self.network is not None:
+            around = self.model.transform.mirrored(latent, linear.REACH)
+            centred += decoder.inner(self.network(around, scale.step_db(self.step)), linear.REACH)
+        found: FloatArray = centred + offset
+        return found
+
+
+def _filled(image: FloatArray, valid: engine.Mask, offset: np.float32) -> FloatArray:
+    if valid.all():
+        return image
+    means = radiometry.block_means(image - offset, valid, FILLED) + offset
+    return np.where(valid, image, means).astype(np.float32)
