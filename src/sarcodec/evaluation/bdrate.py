@@ -10,14 +10,20 @@ from scipy import interpolate
 from sarcodec import errors
 
 BPP_RANGE: Final = (0.1, 2.0)
-"""Bits per pixel between which curves are compared."""
+"""Bits per pixel between which curves are compared, where nothing else is said."""
 
 
-def bd_rate(rates_a: ArrayLike, psnr_a: ArrayLike, rates_b: ArrayLike, psnr_b: ArrayLike) -> float | None:
+def bd_rate(
+    rates_a: ArrayLike,
+    psnr_a: ArrayLike,
+    rates_b: ArrayLike,
+    psnr_b: ArrayLike,
+    limits: tuple[float, float] = BPP_RANGE,
+) -> float | None:
     """Rate that codec b needs against codec a at equal PSNR, on average, for one image.
 
     Logarithms of the rates are interpolated over PSNR by piecewise cubic Hermite polynomials (PCHIP) and compared
-    over the PSNR that both curves reach between 0.1 and 2 bits per pixel (Bjøntegaard, ITU-T VCEG-M33, 2001; PCHIP
+    over the PSNR that both curves reach between two limits of the rate (Bjøntegaard, ITU-T VCEG-M33, 2001; PCHIP
     as in ITU-T HSTP-VID-WPOM, 2020; by the package bjontegaard). A curve that crosses one of these limits is cut
     there, at a point that is interpolated too. Points that cost more than another and are not better are left out,
     so are lossless ones.
@@ -28,6 +34,8 @@ def bd_rate(rates_a: ArrayLike, psnr_a: ArrayLike, rates_b: ArrayLike, psnr_b: A
         Bits per pixel, > 0, in any order.
     psnr_a, psnr_b : array_like, shape (N,) and (M,), real
         PSNR in dB at these rates.
+    limits : pair of float
+        Bits per pixel.
 
     Returns
     -------
@@ -41,7 +49,7 @@ def bd_rate(rates_a: ArrayLike, psnr_a: ArrayLike, rates_b: ArrayLike, psnr_b: A
     MissingExtra
         If bjontegaard is not installed.
     """
-    curve_a, curve_b = _curve(rates_a, psnr_a), _curve(rates_b, psnr_b)
+    curve_a, curve_b = _curve(rates_a, psnr_a, limits), _curve(rates_b, psnr_b, limits)
     try:
         bjontegaard = importlib.import_module("bjontegaard")
     except ImportError as error:
@@ -55,7 +63,9 @@ def bd_rate(rates_a: ArrayLike, psnr_a: ArrayLike, rates_b: ArrayLike, psnr_b: A
     )
 
 
-def _curve(rates: ArrayLike, psnr: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _curve(
+    rates: ArrayLike, psnr: ArrayLike, limits: tuple[float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sort a curve, leave out what is no better than a cheaper point, and cut it to the limits of the rate."""
     rate, quality = np.asarray(rates, dtype=np.float64), np.asarray(psnr, dtype=np.float64)
     if rate.ndim != 1 or rate.shape != quality.shape:
@@ -72,11 +82,11 @@ def _curve(rates: ArrayLike, psnr: ArrayLike) -> tuple[NDArray[np.float64], NDAr
     rate, quality = rate[order], quality[order]
     useful = quality > np.maximum.accumulate(np.concatenate([[-np.inf], quality]))[:-1]
     rate, quality = rate[useful], quality[useful]
-    low, high = BPP_RANGE
+    low, high = limits
     inside = (rate >= low) & (rate <= high)
     if len(rate) < 2 or rate[-1] <= low or rate[0] >= high:
         return rate[inside], quality[inside]
-    ends = np.array([limit for limit in BPP_RANGE if rate[0] < limit < rate[-1] and limit not in rate])
+    ends = np.array([limit for limit in limits if rate[0] < limit < rate[-1] and limit not in rate])
     at_ends = interpolate.PchipInterpolator(np.log(rate), quality)(np.log(ends))
     rate, quality = np.append(rate[inside], ends), np.append(quality[inside], at_ends)
     order = np.argsort(rate)

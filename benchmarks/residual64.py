@@ -1,0 +1,100 @@
+"""The variable-rate autoencoder beside the default codec and its peers on real images, every byte counted.
+
+    python benchmarks/residual64.py [--model residual64] [--images ../shared/data/test]
+
+Writes residual64_test.csv, real files of every band, and residual64_test.md into docs/results: BD-rates from 0.1 to 1
+bit per pixel against the default codec and the peers of codec_test.csv, with the decoder network and without.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import codec_tables
+import numpy as np
+
+from sarcodec.codec import codec
+from sarcodec.evaluation import bdrate, chips, roundtrip
+from sarcodec.metrics import summary
+from sarcodec.raster import find
+from sarcodec.scene import model_store
+from sarcodec.study import rows
+
+STEPS = range(1408, 2561, 96)
+"""Step indices, 0.7 to 16 dB."""
+LIMITS = 0.1, 1.0
+PARTS = {"residual64": True, "linear decoder": False}
+"""Curves by name, and whether the network decodes."""
+OTHERS = {"jpeg2000": "JPEG 2000", "jpegxl": "JPEG XL", "hevc": "HEVC intra", codec_tables.OURS: "lapped64"}
+
+
+def measure(coder: codec.Codec, name: str, chip: chips.Chip) -> Iterator[roundtrip.Row]:
+    """Go from fine to coarse steps."""
+    for step in STEPS:
+        restored, used = chips.restore(chip, coder, step)
+        bpp = 8 * used / chip.db.size
+        yield roundtrip.Row(
+            chip.image, chip.band, name, step, used, bpp, summary.evaluate(chip.db, restored, chip.valid)
+        )
+
+
+def against(
+    ours: Sequence[roundtrip.Row], theirs: Sequence[roundtrip.Row], name: str, other: str
+) -> dict[str, float]:
+    """Return BD-rates in per cent by image."""
+    found = {}
+    for image in codec_tables.images_of(ours):
+        figures = []
+        for points in (codec_tables.curve(theirs, other, image), codec_tables.curve(ours, name, image)):
+            figures += [[rows.figure(row, column) for row in points] for column in ("bits_per_pixel", "psnr_db")]
+        value = bdrate.bd_rate(*figures, limits=LIMITS)
+        if value is not None:
+            found[" ".join(image)] = value
+    return found
+
+
+def table(ours: Sequence[roundtrip.Row], theirs: Sequence[roundtrip.Row]) -> str:
+    """Return the page."""
+    lines = [
+        "## The variable-rate autoencoder against peers",
+        "",
+        "Bytes of whole files; negative where the autoencoder needs fewer.",
+        "",
+        f"| BD-rate, {LIMITS[0]}–{LIMITS[1]:g} bpp | {' | '.join(OTHERS.values())} |",
+        f"| --- |{' ---: |' * len(OTHERS)}",
+    ]
+    for name in PARTS:
+        found = {other: against(ours, theirs, name, other) for other in OTHERS}
+        if name == "residual64":
+            for image in found["jpeg2000"]:
+                figures = (f"{found[other][image]:+.1f} %".replace("-", "−") for other in OTHERS)
+                lines.append(f"| {image} | {' | '.join(figures)} |")
+        means = (f"**{np.mean(list(found[other].values())):+.1f} %**".replace("-", "−") for other in OTHERS)
+        said = "mean" if PARTS[name] else "mean, without the decoder network"
+        lines.append(f"| **{said}** | {' | '.join(means)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure, and write rows and page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="residual64")
+    parser.add_argument("--images", nargs="+", type=Path, default=[Path("../shared/data/test")])
+    parser.add_argument("--folder", type=Path, default=Path("docs/results"))
+    arguments = parser.parse_args()
+    ours = []
+    for name, restorer in PARTS.items():
+        coder = model_store.open_codec(arguments.model, restorer=restorer)
+        for chip in chips.read(find.find_images(arguments.images)):
+            ours += list(measure(coder, name, chip))
+            print(f"{name}: {chip.name}", flush=True)
+    codec_tables.write_rows(arguments.folder / "residual64_test.csv", ours)
+    text = table(ours, codec_tables.read_rows(Path("docs/results") / "codec_test.csv"))
+    (arguments.folder / "residual64_test.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
