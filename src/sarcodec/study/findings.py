@@ -127,7 +127,7 @@ def _which(study: results.Study) -> Iterator[str]:
         best = max(ours, key=lambda name: ours[name])
         others = [
             f"{names.codec(name)} {psnr:.2f} dB"
-            for name in (peers.DEFAULT, "hevc", "jpeg2000")
+            for name in (*peers.OWN, "hevc", "jpeg2000")
             if (psnr := choose.psnr_at(study.peer_curves.get(name, ()), rate))
         ]
         beside = f"; {', '.join(others)}" if others else ""

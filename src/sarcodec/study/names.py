@@ -8,6 +8,7 @@ from sarcodec.study import linear_bounds, peers
 
 _CODECS = {
     peers.DEFAULT: "lapped64, the default codec",
+    "residual64": "residual64, variable rate",
     "lerc": "LERC",
     peers.GAUSSIAN: "Gaussian rate–distortion",
     linear_bounds.KLT: "KLT, 16 × 16",

@@ -1,7 +1,8 @@
 """What other codecs, and two bounds, reach on the test images of a study: measured once, kept in ``peers.json``.
 
 Every row has the form of :class:`roundtrip.Row`. The ``step`` of a codec's row is the budget in thousandths of a
-bit per pixel; its bytes are those used. ``lapped64`` is the default codec of the package. Three names are bounds:
+bit per pixel; its bytes are those used. ``lapped64``, the default codec, and ``residual64`` are the models of the
+package that code at all rates. Three names are bounds:
 
 * ``gaussian``: the rate-distortion curve of a Gaussian source with the image's block spectrum. It has a rate, an
   RMSE and a PSNR, no other figure.
@@ -34,6 +35,8 @@ from sarcodec.study import fields, linear_bounds, rows
 FILE = "peers.json"
 BPPS = (0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0)
 DEFAULT = "lapped64"
+OWN = DEFAULT, "residual64"
+"""Shipped models that code at all rates."""
 GAUSSIAN = "gaussian"
 BOUNDS = (*linear_bounds.NAMES, GAUSSIAN)
 
@@ -43,7 +46,7 @@ class Measured:
     """What ``peers.json`` holds.
 
     ``missing`` and ``skipped`` give reasons; ``sources`` are digests of the pixels of every image and band and of the
-    bounds and the default codec, so that what changed is measured again.
+    bounds and the own models, so that what changed is measured again.
     """
 
     rows: tuple[roundtrip.Row, ...] = ()
@@ -80,7 +83,7 @@ def measure_peers(
     *,
     linear: Mapping[str, tuple[linear_bounds.Linear, str]] | None = None,
 ) -> Iterator[roundtrip.Row]:
-    """Measure every available peer, the default codec and the bounds; run the iterator to its end.
+    """Measure every available peer, the own models and the bounds; run the iterator to its end.
 
     Parameters
     ----------
@@ -90,7 +93,7 @@ def measure_peers(
         The study. What its ``peers.json`` holds already is yielded and not measured again; the file is written
         whole after every codec of every image, so an interrupted run continues.
     peers : sequence of str, optional
-        Names in :data:`baselines.PEERS`, or :data:`DEFAULT`; all by default. Those that cannot be used here are named
+        Names in :data:`baselines.PEERS` or :data:`OWN`; all by default. Those that cannot be used here are named
         with the reason.
     bpps : sequence of float
         Budgets in bits per pixel. A budget below the least a codec needs is noted as skipped.
@@ -107,18 +110,18 @@ def measure_peers(
     InputError
         For the name of a peer that does not exist, or unusable images.
     """
-    asked = (*baselines.PEERS, DEFAULT) if peers is None else tuple(peers)
-    if unknown := set(asked) - {*baselines.PEERS, DEFAULT}:
+    asked = (*baselines.PEERS, *OWN) if peers is None else tuple(peers)
+    if unknown := set(asked) - {*baselines.PEERS, *OWN}:
         raise errors.InputError(f"peers: got {', '.join(sorted(unknown))}; pass some of {', '.join(baselines.PEERS)}")
-    reasons = {**baselines.available(), DEFAULT: None}
+    reasons = {**baselines.available(), **dict.fromkeys(OWN)}
     missing = {name: reason for name in asked if (reason := reasons[name]) is not None}
     linear = linear or {}
     missing |= {
         name: "no training images were named to fit it on" for name in linear_bounds.NAMES if name not in linear
     }
-    coder = model_store.open_codec(DEFAULT) if DEFAULT in asked else None
+    own = {name: model_store.open_codec(name) for name in OWN if name in asked}
     versions = {name: digest for name, (_, digest) in linear.items()}
-    versions |= {DEFAULT: coder.engine.identity} if coder else {}
+    versions |= {name: coder.engine.identity for name, coder in own.items()}
     kept = read(folder)
     sources = dict(kept.sources)
     fresh = {name for name, version in versions.items() if sources.get(name) != version}
@@ -137,7 +140,7 @@ def measure_peers(
             steps = linear_bounds.KEPT if name in linear_bounds.NAMES else tuple(round(1000 * bpp) for bpp in bpps)
             todo = [s for s in steps if (chip.image, chip.band, name, s) not in known]
             todo = [s for s in todo if _skip_note(chip, name, s) not in skipped]
-            for step, row in _measure(chip, name, todo, linear[name][0] if name in linear else coder):
+            for step, row in _measure(chip, name, todo, linear[name][0] if name in linear else own.get(name)):
                 if row is None:
                     skipped[_skip_note(chip, name, step)] = None
                 else:
