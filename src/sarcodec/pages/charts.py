@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 SIZE = (4.3, 3.2)
 """Width and height of a chart in inches; the page scales it."""
 
-LINES = 12
-"""Colours for lines of a page that sets ``--line-0`` to ``--line-11``."""
+LINES = 13
+"""Colours for lines of a page that sets ``--line-0`` to ``--line-12``."""
 
 # Charts are drawn in these colours, each then replaced by the page's variable of its name.
 INK, SOFT, RULE, ORIGINAL, RESTORED, ERROR = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f", "#101112"

@@ -28,7 +28,7 @@ DASHES = ((4.0, 2.0), (6.0, 1.5, 1.5, 1.5), (2.0, 1.5))
 PEER_COLOURS = {
     name: 3 + place
     for place, name in enumerate(
-        (*peers.OWN, "jpeg2000", "jpegxl", "hevc", "htj2k", "sz3", "sperr", "zfp", "lerc")
+        (peers.DEFAULT, "jpeg2000", "jpegxl", "hevc", "htj2k", "sz3", "sperr", "zfp", "lerc", *peers.OWN[1:])
     )
 }
 RATE_LIMITS = (0.03, 2.6)
