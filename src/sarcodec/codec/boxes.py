@@ -19,6 +19,13 @@ def means(values: npt.NDArray[Any], factor: int) -> npt.NDArray[np.float32]:
     return (sums(values, factor) / sums(np.ones(values.shape, bool), factor)).astype(np.float32)
 
 
+def means_of_db(db: npt.NDArray[Any], factor: int) -> npt.NDArray[np.float32]:
+    """Return the mean power over boxes of an image in dB (H, W), in dB, float32."""
+    power = np.power(10.0, db / 10.0, dtype=np.float64)
+    means = sums(power, factor) / sums(np.ones(db.shape, bool), factor)
+    return (10.0 * np.log10(means)).astype(np.float32)
+
+
 def largest(values: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
     """Return the largest value (H, W) of boxes, in its dtype."""
     rows, columns = _starts(values, factor)

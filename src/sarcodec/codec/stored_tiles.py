@@ -142,6 +142,8 @@ class LatentTiles:
         Tiles that need not be decoded again, and a place for those that are.
     reduce : int
         Windows are of the image at 1/2^reduce of the resolution; at most ``engine.reduces``.
+    power : bool
+        Whether its pixels are means of power.
 
     Attributes
     ----------
@@ -157,14 +159,15 @@ class LatentTiles:
         needed: tiling.Window,
         recent: Recent | None = None,
         reduce: int = 0,
+        power: bool = False,
     ) -> None:
-        self._recent, self._reduce = recent or Recent(0), reduce
+        self._recent, self._form = recent or Recent(0), (reduce, int(power))
         self._reader = reader
         bands = reader.header.shape[0]
         group = next(group for group in engines.groups(bands) if band in group)
         self._group = group[: group.index(band) + 1]
         records = [reader.header.bands[number] for number in self._group]
-        self.coder = engine.at(records, reader.header.step, reduce=reduce)
+        self.coder = engine.at(records, reader.header.step, reduce=reduce, power=power)
         self._grid = grid(reader, reduce)
         self._rows, self._columns = self._grid.rows_of(needed), self._grid.columns_of(needed)
         self._pool, self._blas = futures.ThreadPoolExecutor(engine.workers), threads.one_each()
@@ -213,7 +216,7 @@ class LatentTiles:
 
     def _begin(self, row: int, column: int) -> futures.Future[Latents]:
         if (row, column) not in self._cache:
-            known = self._recent.get((self._reduce, self._group[-1], row, column)) or self._blank(row, column)
+            known = self._recent.get((*self._form, self._group[-1], row, column)) or self._blank(row, column)
             if known is None:
                 entries = [self._data(band, row, column) for band in self._group]
                 self._cache[row, column] = self._pool.submit(self._decode, entries, row, column)
@@ -238,7 +241,7 @@ class LatentTiles:
 
     def _decode(self, entries: list[bytes], row: int, column: int) -> Latents:
         latents = self.coder.decode(entries, self._size(row, column))
-        self._recent.keep((self._reduce, self._group[-1], row, column), latents)
+        self._recent.keep((*self._form, self._group[-1], row, column), latents)
         return latents
 
 
