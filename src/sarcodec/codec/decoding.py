@@ -106,7 +106,8 @@ def _averaged(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) ->
         pending = np.concatenate([pending, db])
         ready = len(pending) if first + len(db) == full.bottom else len(pending) // factor * factor
         if ready:
-            rows = boxes.means_of_db(pending[:ready], factor) if wanted.power else boxes.means(pending[:ready], factor)
+            means = boxes.means_of_power if wanted.power else boxes.means
+            rows = means(pending[:ready], factor)
             yield top, rows
             top, pending = top + len(rows), pending[ready:]
 
@@ -119,7 +120,8 @@ def _decoded(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> 
     last = _area(grid.at(rows[-1], columns[-1]), window, engine, wanted.reduce)
     needed = tiling.Window(first.top, last.bottom, first.left, last.right)
     top, pending = window.top, np.zeros((0, window.shape[1]), np.float32)
-    with stored_tiles.LatentTiles(reader, wanted.band, engine, needed, wanted.recent, wanted.reduce, wanted.power) as latents:
+    form = wanted.recent, wanted.reduce, wanted.power
+    with stored_tiles.LatentTiles(reader, wanted.band, engine, needed, *form) as latents:
         for row in rows:
             latents.ahead(row)
             latents.ahead(row + 1)

@@ -154,8 +154,8 @@ class Engine(Protocol):
     ) -> TileCoder:
         """Return what codes tiles of a group of bands; ``effort`` as in :class:`codec.encoding.Options`.
 
-        With ``reduce``, up to :attr:`reduces`, it decodes alone, at 1/2^reduce of the resolution: means of dB, or with
-        ``power`` of power.
+        With ``reduce``, up to :attr:`reduces`, it decodes alone, at 1/2^reduce of the resolution: means of dB, or
+        with ``power`` of power.
         """
         ...
 

@@ -6,8 +6,9 @@ resolution, of all frequencies up to the diagonal that the coarse one needs anyw
 
 Mean power lies above the power of the mean of decibels by what fluctuates within a pixel. What of that is in the
 finer image is averaged as power. What is above it is not decoded: its variance v, in dB², is foretold from the
-highest octave of diagonals that is, by the spectrum that training images have, tilted half as far as the tile's own
-two highest octaves are, less what the quantiser takes away. Fluctuations normal in dB add v·ln(10)/20 dB.
+highest octave of diagonals that is, by the spectrum that training images have. What a block has there more or less
+than training fades above it, for structure does and speckle is much the same everywhere; and what the quantiser takes
+away is left out. Fluctuations that are normal in dB add v·ln(10)/20 dB.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec.codec import engine
+from sarcodec.codec import boxes, engine
 from sarcodec.lapped import model as lapped_model
 from sarcodec.lapped import scale, transform
 from sarcodec.speckle import render
@@ -28,8 +29,11 @@ LEAST_SIDE = 16
 DEAD_ZONE = 1.7
 """Steps below which the quantiser zeroes a coefficient, in units of its mean magnitude: found on decoded images."""
 
-TILT = 0.5
-"""Part of a tile's own slope by which the spectrum of training is tilted; slopes are at most of an octave each way."""
+FADING = 0.5
+"""A ratio to training in the highest octave, around the diagonal f, counts at g to the power of (f/g)^FADING."""
+
+MOST_DB = 10.0
+"""More is not foretold: such a block is not of speckle, and what is known of it says little."""
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -97,10 +101,10 @@ class LowerTileCoder:
         blocks = latent[: self.side**2].reshape(self.side, self.side, *latent.shape[-2:])
         fine, factor = transform.synthesise(blocks), self.side // self.stride
         if not self.power:
-            return _means(fine, factor) + offset
-        power = _means(np.power(np.float32(10), fine / 10), factor)
-        db = 10 * np.log10(power) + offset
-        return db + render.interpolated(latent[-1], self.stride, [np.arange(side) for side in db.shape])
+            return boxes.means(fine, factor) + offset
+        db = boxes.means_of_power(fine, factor)
+        above = render.interpolated(latent[-1], self.stride, [np.arange(side) for side in db.shape])
+        return np.asarray(db + above + offset, np.float32)
 
 
 def power_above(low: FloatArray, spread_db: FloatArray, step_db: float) -> FloatArray:
@@ -121,31 +125,17 @@ def power_above(low: FloatArray, spread_db: FloatArray, step_db: float) -> Float
         (h, w), of every block.
     """
     end = len(low) - 1
-    rows, columns = np.indices(spread_db.shape)
-    diagonal, spread = rows + columns, np.square(spread_db)
+    diagonal, spread = np.indices(spread_db.shape).sum(axis=0), np.square(spread_db)
 
-    def octave(first: int, last: int) -> npt.NDArray[np.float64]:
-        """Return for every block the energy of diagonals over what training has there."""
-        inside = (diagonal >= first) & (diagonal < last)
-        found = np.square(low[inside[: len(low), : len(low)]]).sum(axis=0, dtype=np.float64)
-        return np.asarray(found / spread[inside].sum())
-
-    highest, before = octave(end // 2, end), octave(end // 4, end // 2)
-    slope = 0.0
-    if highest.any() and before.any():
-        slope = float(np.clip(np.log2(highest.mean() / before.mean()), -1, 1))
-    above = np.minimum(np.arange(end, 2 * transform.BLOCK - 1) / (0.75 * end), 4) ** (TILT * slope)
-    energy = np.bincount(diagonal.ravel(), spread.ravel())[end:]
+    inside = (diagonal >= end // 2) & (diagonal < end)
+    found = np.square(low[inside[: len(low), : len(low)]]).sum(axis=0, dtype=np.float64)
+    ratio = np.maximum(found / spread[inside].sum(), 1e-9)
+    above = np.arange(end, 2 * transform.BLOCK - 1)
     count = np.bincount(diagonal.ravel())[end:]
-    variance = (above * energy / count)[:, None, None] * highest
-    dead = DEAD_ZONE * step_db / np.sqrt(np.maximum(variance, 1e-9))
+    mean = np.bincount(diagonal.ravel(), spread.ravel())[end:] / count
+    faded = (0.75 * end / above) ** FADING
+    variance = mean[:, None, None] * ratio ** faded[:, None, None]
+    dead = DEAD_ZONE * step_db / np.sqrt(variance)
     kept = np.exp(-dead) * (1 + dead + dead**2 / 2)  # of the energy of a Laplacian, that beyond its dead zone
     total = np.tensordot(count, variance * kept, 1) / transform.BLOCK**2
-    return np.asarray(total * np.log(10) / 20, np.float32)
-
-
-def _means(image: FloatArray, factor: int) -> FloatArray:
-    """Return the means of an image (H, W) over squares of factor × factor pixels."""
-    rows, columns = (side // factor for side in image.shape)
-    means: FloatArray = image.reshape(rows, factor, columns, factor).mean(axis=(1, 3), dtype=np.float32)
-    return means
+    return np.asarray(np.minimum(total * np.log(10) / 20, MOST_DB), np.float32)

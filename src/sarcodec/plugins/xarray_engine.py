@@ -6,11 +6,12 @@ xarray loads this module when it looks for engines, and with it comes the access
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sarcodec.container import archive
     from sarcodec.container import header as container_header
     from sarcodec.raster import info as raster_info
+    from sarcodec.scene.output import Output
 
 CACHE_BYTES = 64 << 20
 """Decoded tiles that an open file keeps: the chunks beside one take them too, for context."""
@@ -41,10 +43,18 @@ COORDINATES = ("y", "x", "spatial_ref")
 UNITS = {"intensity": "1", "dn": "1", "db": "dB"}
 
 
+class Resolution(TypedDict, total=False):
+    """At which resolution a file is opened: 1/2^reduce, in means of power or of decibels."""
+
+    reduce: int
+    power: bool
+
+
 class SarcBackend(BackendEntrypoint):
     """The engine ``sarcodec`` of xarray."""
 
     description = "Open .sarc files of compressed SAR backscatter"
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "mask_and_scale")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Tell whether this is the path of a ``.sarc`` file."""
@@ -60,6 +70,7 @@ class SarcBackend(BackendEntrypoint):
         device: str = "cpu",
         precision: str = "auto",
         speckle: bool = False,
+        **resolution: Unpack[Resolution],
     ) -> xarray.Dataset:
         """Open a ``.sarc`` file; pixels are decoded when they are asked for.
 
@@ -75,6 +86,9 @@ class SarcBackend(BackendEntrypoint):
             As in :func:`sarcodec.open_codec`; a model is needed only for one that is not shipped.
         speckle : bool
             Whether to draw lost speckle anew; see :mod:`sarcodec.speckle.record`.
+        **resolution
+            ``reduce``, 0 to 6: the image at 1/2^reduce of the resolution; coordinates, transform, ground control
+            points and chunks follow. ``power``: whether its pixels are means of power, or means of decibels.
 
         Returns
         -------
@@ -94,18 +108,19 @@ class SarcBackend(BackendEntrypoint):
         path = Path(filename_or_obj).absolute()
         with archive.Reader(path) as reader:
             header, sizes = reader.header, reader.sizes()
-        info = raster_info.RasterInfo.from_dict(header.raster)
+        output = _output(speckle, **resolution)
+        info = output.describe(raster_info.RasterInfo.from_dict(header.raster))
         manager = CachingFileManager(_OpenFile, str(path), model and os.fspath(model), device, precision, mode="r")
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
         coordinates = _coordinates(info)
         variables = {}
         for band, name in enumerate(_names(info)):
             if name not in dropped:
-                array = _LazyBand(manager, band, (info.height, info.width), np.dtype(info.working_dtype), speckle)
+                array = _LazyBand(manager, band, (info.height, info.width), np.dtype(info.working_dtype), output)
                 variables[name] = xarray.Variable(
                     ("y", "x"), indexing.LazilyIndexedArray(array), _attributes(info, header, band)
                 )
-                variables[name].encoding = {"preferred_chunks": _tile(header), "source": str(path)}
+                variables[name].encoding = {"preferred_chunks": _tile(header.tile, info, output), "source": str(path)}
                 if "spatial_ref" in coordinates:
                     variables[name].attrs["grid_mapping"] = "spatial_ref"
         about = _about(info, header, sizes) | ({"speckle": "rendered, not measured"} if speckle else {})
@@ -114,6 +129,12 @@ class SarcBackend(BackendEntrypoint):
         dataset.encoding["source"] = str(path)
         dataset.set_close(manager.close)
         return dataset
+
+
+def _output(speckle: bool, reduce: int = 0, power: bool = False) -> Output:
+    from sarcodec.scene.output import Output
+
+    return Output(speckle=speckle, reduce=reduce, power=power)
 
 
 def _check_local(source: Any) -> None:
@@ -160,9 +181,9 @@ class _LazyBand(BackendArray):
         band: int,
         shape: tuple[int, int],
         dtype: np.dtype[Any],
-        speckle: bool,
+        output: Output,
     ) -> None:
-        self.manager, self.band, self.shape, self.dtype, self.speckle = manager, band, shape, dtype, speckle
+        self.manager, self.band, self.shape, self.dtype, self.output = manager, band, shape, dtype, output
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
@@ -176,7 +197,15 @@ class _LazyBand(BackendArray):
         if pixels.size:
             window = tiling.Window(*(int(end) for p in (rows, columns) for end in (p.min(), p.max() + 1)))
             file = self.manager.acquire()
-            strips = file.codec.restore_rows(file.reader, self.band, window, speckle=self.speckle, recent=file.recent)
+            strips = file.codec.restore_rows(
+                file.reader,
+                self.band,
+                window,
+                speckle=self.output.speckle,
+                recent=file.recent,
+                reduce=self.output.reduce,
+                power=self.output.power,
+            )
             for top, strip in strips:
                 here = (rows >= top) & (rows < top + len(strip))
                 pixels[here] = strip[np.ix_(rows[here] - top, columns - window.left)]
@@ -222,10 +251,10 @@ def _attributes(info: raster_info.RasterInfo, header: container_header.Header, b
     return found
 
 
-def _tile(header: container_header.Header) -> dict[str, int]:
+def _tile(tile: int, info: raster_info.RasterInfo, output: Output) -> dict[str, int]:
     """Return the sides of a tile, and so where chunks may be cut without decoding a tile for more than one."""
-    _, height, width = header.shape
-    return {"y": min(header.tile, height), "x": min(header.tile, width)}
+    side = max(tile >> output.reduce, 1)
+    return {"y": min(side, info.height), "x": min(side, info.width)}
 
 
 def _about(info: raster_info.RasterInfo, header: container_header.Header, sizes: dict[str, int]) -> dict[str, Any]:
@@ -236,7 +265,7 @@ def _about(info: raster_info.RasterInfo, header: container_header.Header, sizes:
         **{key: text for key, text in info.tags.items() if key not in arrays.FLAT},
         "model": f"{header.architecture} {header.model}",
         "step": header.step,
-        "bits_per_pixel": 8 * sizes["total"] / (info.count * info.height * info.width),
+        "bits_per_pixel": 8 * sizes["total"] / math.prod(header.shape),
     }
     return about | ({} if header.max_error_db is None else {"max_error_db": header.max_error_db})
 
