@@ -25,7 +25,8 @@ def means_of_power(db: npt.NDArray[Any], factor: int) -> npt.NDArray[np.float32]
     """Return the mean power over boxes of an image in dB (H, W), in dB, float32."""
     top = largest(db, factor)  # of which all are parts: no power overflows
     spread = np.repeat(np.repeat(top, factor, axis=0), factor, axis=1)[: db.shape[0], : db.shape[1]]
-    return top + 10 * np.log10(means(np.power(np.float32(10), (db - spread) / 10), factor))
+    parts = means(np.power(np.float32(10), (db - spread) / 10), factor)
+    return np.asarray(top + 10 * np.log10(parts), np.float32)
 
 
 def largest(values: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
