@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sarcodec.codec.codec import Codec
     from sarcodec.container.archive import Reader
     from sarcodec.errors import SarcodecError
+    from sarcodec.looks.quicklook import quicklook
     from sarcodec.metrics.summary import Metrics, evaluate
     from sarcodec.radiometry import Quantity
     from sarcodec.scene.arrays import compress, decompress
@@ -33,6 +34,7 @@ else:
         "evaluate": "metrics.summary",
         "open": "scene.opened",
         "open_codec": "scene.model_store",
+        "quicklook": "looks.quicklook",
     }
 
     def __getattr__(name: str) -> Any:
@@ -61,4 +63,5 @@ __all__ = [
     "evaluate",
     "open",
     "open_codec",
+    "quicklook",
 ]

@@ -595,7 +595,9 @@ def test_real_product_opens_in_its_zip(data_dir: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("part", [{"window": tiling.Window(0, 9, 0, 9)}, {"bands": ("VV",)}, {"cog": True}], ids=str)
+@pytest.mark.parametrize(
+    "part", [{"window": tiling.Window(0, 9, 0, 9)}, {"bands": ("VV",)}, {"cog": True}, {"reduce": 1}], ids=str
+)
 def test_a_part_is_no_product(made: Path, tmp_path: Path, part: dict[str, Any]) -> None:
     scene_files.compress_file(made, tmp_path / "a.sarc", codec.Codec(model_store.bounded_engine(1.0)))
     with pytest.raises(errors.InputError, match="a product is restored whole; leave out window"):

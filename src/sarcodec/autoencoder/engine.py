@@ -55,7 +55,9 @@ class AutoencoderEngine:
         bounds = self.model.normalizer.select_for(info.sample, info.quantity, info.polarisation, info.nodata)
         return header.Band(bounds.vmin, bounds.vmax)
 
-    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0) -> AutoencoderTileCoder:
+    def at(
+        self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0, power: bool = False
+    ) -> AutoencoderTileCoder:
         """Return what codes tiles of a group of bands; there is but one effort, and the full resolution."""
         bounds = tuple(normalization.Bounds(band.vmin, band.vmax) for band in bands)
         return AutoencoderTileCoder(self.transform, self.coder, bounds, step)

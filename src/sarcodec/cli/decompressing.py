@@ -41,6 +41,13 @@ def decompress(
         ),
     ] = None,
     polarisation: Annotated[str | None, typer.Option(help="Only this band, by polarisation or name: VV.")] = None,
+    reduce: Annotated[
+        int, typer.Option(metavar="N", help="0 to 6: the image at 1/2^N of the resolution; windows stay as they are.")
+    ] = 0,
+    power: Annotated[
+        bool,
+        typer.Option("--power", help="With --reduce: means of power, as multilooking makes them, not of decibels."),
+    ] = False,
     cog: Annotated[bool, typer.Option("--cog", help="Write a Cloud Optimized GeoTIFF, with overviews.")] = False,
     speckle: Annotated[
         str, typer.Option(help="coded: pixels as coded; restore: draw lost speckle anew, a rendering, never data.")
@@ -61,7 +68,7 @@ def decompress(
     quiet: terminal.Quiet = False,
     as_json: terminal.AsJson = False,
 ) -> None:
-    """Restore .sarc files to GeoTIFFs or SAFE products like those they were made from, or windows to GeoTIFFs."""
+    """Restore .sarc files to GeoTIFFs or SAFE products like those they were made from, or parts to GeoTIFFs."""
     said = [f"nothing was written to {folder or vsi.public(paths[-1])}"]
     with terminal.interruptible(lambda: said[-1]):
         from sarcodec import tiling
@@ -73,6 +80,8 @@ def decompress(
             None if polarisation is None else (polarisation,),
             bool(terminal.choice("speckle", speckle, {"coded": False, "restore": True})),
             cog,
+            reduce,
+            power,
         )
         running = model_store.Running(device=device, precision=precision, restorer=not no_restorer)
         if folder is None:

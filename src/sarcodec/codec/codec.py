@@ -82,24 +82,28 @@ class Codec:
         speckle: bool = False,
         window: tiling.Window | None = None,
         bands: Sequence[int] | None = None,
+        reduce: int = 0,
+        power: bool = False,
     ) -> None:
         """Restore every band into ``sink``, in the quantity and dtype of the source; invalid pixels exactly.
 
         Memory is bounded by a row of tiles, of at most :data:`PANEL` columns. ``advance`` is called with the pixels
         of every strip that is written.
         ``speckle`` renders what was lost of it: see :mod:`sarcodec.speckle`. Of a ``window`` and of ``bands``
-        (0-based) only what is asked for is decoded, and the sink counts pixels and bands from 0 there.
+        (0-based) only what is asked for is decoded, and the sink counts pixels and bands from 0 there. With
+        ``reduce`` and ``power`` window and sink are of the image at a lower resolution: see :meth:`restore_rows`.
 
         Raises FormatError when the file is damaged, InputError for a window or band that is not in the image, or to
         render speckle of a file that has no record of it.
         """
-        count, height, width = reader.header.shape
-        window = window or tiling.Window(0, height, 0, width)
-        panel_width = max(PANEL // reader.header.tile, 1) * reader.header.tile
+        count = reader.header.shape[0]
+        window = window or _whole(reader, reduce)
+        panel_width = max(PANEL // reader.header.tile, 1) * reader.header.tile >> reduce
         for place, band in enumerate(range(count) if bands is None else bands):
             for panel in window.panels(panel_width):
                 columns = panel.left - window.left, panel.right - window.left
-                for top, pixels in self.restore_rows(reader, band, panel, speckle=speckle):
+                rows = self.restore_rows(reader, band, panel, speckle=speckle, reduce=reduce, power=power)
+                for top, pixels in rows:
                     first = top - window.top
                     sink.write(place, tiling.Window(first, first + len(pixels), *columns), pixels)
                     if advance:
@@ -143,12 +147,13 @@ class Codec:
         *,
         speckle: bool = False,
         reduce: int = 0,
+        power: bool = False,
     ) -> npt.NDArray[Any]:
         """Restore a window of a band (0-based): the same pixels as of the whole band, from the tiles that it takes.
 
         Returns pixels (h, w) in the dtype of the source; raises as :meth:`decompress`.
         """
-        rows = self.restore_rows(reader, band, window, speckle=speckle, reduce=reduce)
+        rows = self.restore_rows(reader, band, window, speckle=speckle, reduce=reduce, power=power)
         return np.concatenate([pixels for _, pixels in rows])
 
     def restore_rows(
@@ -160,16 +165,17 @@ class Codec:
         speckle: bool = False,
         recent: stored_tiles.Recent | None = None,
         reduce: int = 0,
+        power: bool = False,
     ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Restore a band or a window of it strip by strip: yields the first row, and pixels in the source's dtype.
 
         ``recent`` keeps decoded tiles of this file for windows to come. With ``reduce`` all is of the image at
-        1/2^reduce of the resolution: see :func:`decoding.strips`.
+        1/2^reduce of the resolution, in means of dB or of ``power``: see :func:`decoding.strips`.
         """
         bands = reader.header.shape[0]
-        height, width = stored_tiles.reduced_shape(reader.header.shape[1:], reduce)
-        window = window or tiling.Window(0, height, 0, width)
-        window.check(height, width)
+        whole = _whole(reader, reduce)
+        window = window or whole
+        window.check(*whole.shape)
         if not 0 <= band < bands:
             raise errors.InputError(f"band: got {band}; the file has {bands}, pass 0 to {bands - 1}")
         if speckle and reduce:
@@ -179,7 +185,7 @@ class Codec:
                 f"speckle: {reader.name} has no record of lost speckle, for little was lost or none was asked for; "
                 "compress it with --speckle keep, or leave this out"
             )
-        return decoding.strips(reader, self.engine, decoding.Wanted(band, window, speckle, recent, reduce))
+        return decoding.strips(reader, self.engine, decoding.Wanted(band, window, speckle, recent, reduce, power))
 
     def check(self, reader: archive.Reader) -> None:
         """Raise FormatError when this is not the model that made the file, or it has not all that it says it has.
@@ -187,3 +193,9 @@ class Codec:
         To be called before memory is taken for the pixels: a small file may claim to be a huge one.
         """
         stored_tiles.check(reader, self.engine)
+
+
+def _whole(reader: archive.Reader, reduce: int) -> tiling.Window:
+    """Return the window of the whole image at 1/2^reduce of the resolution."""
+    height, width = stored_tiles.reduced_shape(reader.header.shape[1:], reduce)
+    return tiling.Window(0, height, 0, width)

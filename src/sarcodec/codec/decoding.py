@@ -33,7 +33,8 @@ class Wanted:
 
     ``band`` is 0-based, ``window`` inside the image. ``speckle`` renders lost speckle, of which the file must have a
     record. ``recent`` has decoded tiles of earlier windows of this file, and a place for those of this one. With
-    ``reduce``, 0 to 6, it is the image at 1/2^reduce of the resolution, of which ``window`` is then.
+    ``reduce``, 0 to 6, it is the image at 1/2^reduce of the resolution, of which ``window`` is then; ``power`` makes
+    its pixels means of power.
     """
 
     band: int
@@ -41,6 +42,7 @@ class Wanted:
     speckle: bool = False
     recent: stored_tiles.Recent | None = None
     reduce: int = 0
+    power: bool = False
 
 
 def strips(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> Iterator[tuple[int, npt.NDArray[Any]]]:
@@ -50,7 +52,8 @@ def strips(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> It
     can say it. Memory is bounded by a row of the tiles that the window touches.
 
     At a lower resolution a pixel is the mean of those that it covers in dB, so for linear quantities their geometric
-    mean: of engines that reduce themselves a low-pass that is sharper than a box, of the others the mean of a box.
+    mean; with ``power`` it is their mean power, as multilooking makes it. Engines that reduce themselves come near
+    both without decoding all that is in the file; of the others it is exactly so, up to pixels that are invalid.
 
     Raises FormatError when the file is damaged.
     """
@@ -103,7 +106,8 @@ def _averaged(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) ->
         pending = np.concatenate([pending, db])
         ready = len(pending) if first + len(db) == full.bottom else len(pending) // factor * factor
         if ready:
-            rows = boxes.means(pending[:ready], factor)
+            means = boxes.means_of_power if wanted.power else boxes.means
+            rows = means(pending[:ready], factor)
             yield top, rows
             top, pending = top + len(rows), pending[ready:]
 
@@ -116,7 +120,8 @@ def _decoded(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> 
     last = _area(grid.at(rows[-1], columns[-1]), window, engine, wanted.reduce)
     needed = tiling.Window(first.top, last.bottom, first.left, last.right)
     top, pending = window.top, np.zeros((0, window.shape[1]), np.float32)
-    with stored_tiles.LatentTiles(reader, wanted.band, engine, needed, wanted.recent, wanted.reduce) as latents:
+    form = wanted.recent, wanted.reduce, wanted.power
+    with stored_tiles.LatentTiles(reader, wanted.band, engine, needed, *form) as latents:
         for row in rows:
             latents.ahead(row)
             latents.ahead(row + 1)

@@ -149,10 +149,13 @@ class Engine(Protocol):
         """Return what the file must know of a band."""
         ...
 
-    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0) -> TileCoder:
+    def at(
+        self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0, power: bool = False
+    ) -> TileCoder:
         """Return what codes tiles of a group of bands; ``effort`` as in :class:`codec.encoding.Options`.
 
-        With ``reduce``, up to :attr:`reduces`, it decodes alone, at 1/2^reduce of the resolution.
+        With ``reduce``, up to :attr:`reduces`, it decodes alone, at 1/2^reduce of the resolution: means of dB, or
+        with ``power`` of power.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -142,6 +143,8 @@ class LatentTiles:
         Tiles that need not be decoded again, and a place for those that are.
     reduce : int
         Windows are of the image at 1/2^reduce of the resolution; at most ``engine.reduces``.
+    power : bool
+        Whether its pixels are means of power.
 
     Attributes
     ----------
@@ -157,14 +160,15 @@ class LatentTiles:
         needed: tiling.Window,
         recent: Recent | None = None,
         reduce: int = 0,
+        power: bool = False,
     ) -> None:
-        self._recent, self._reduce = recent or Recent(0), reduce
+        self._recent, self._form = recent or Recent(0), (reduce, int(power))
         self._reader = reader
         bands = reader.header.shape[0]
         group = next(group for group in engines.groups(bands) if band in group)
         self._group = group[: group.index(band) + 1]
         records = [reader.header.bands[number] for number in self._group]
-        self.coder = engine.at(records, reader.header.step, reduce=reduce)
+        self.coder = engine.at(records, reader.header.step, reduce=reduce, power=power)
         self._grid = grid(reader, reduce)
         self._rows, self._columns = self._grid.rows_of(needed), self._grid.columns_of(needed)
         self._pool, self._blas = futures.ThreadPoolExecutor(engine.workers), threads.one_each()
@@ -225,7 +229,7 @@ class LatentTiles:
 
     def _begin(self, row: int, column: int) -> futures.Future[Latents]:
         if (row, column) not in self._cache:
-            known = self._recent.get((self._reduce, self._group[-1], row, column)) or self._blank(row, column)
+            known = self._recent.get((*self._form, self._group[-1], row, column)) or self._blank(row, column)
             if known is None:
                 entries = [self._data(band, row, column) for band in self._group]
                 self._cache[row, column] = self._pool.submit(self._decode, entries, row, column)
@@ -250,7 +254,7 @@ class LatentTiles:
 
     def _decode(self, entries: list[bytes], row: int, column: int) -> Latents:
         latents = self.coder.decode(entries, self._size(row, column))
-        self._recent.keep((self._reduce, self._group[-1], row, column), latents)
+        self._recent.keep((*self._form, self._group[-1], row, column), latents)
         return latents
 
 
@@ -266,45 +270,46 @@ class MaskRows:
     """
 
     def __init__(self, reader: archive.Reader, band: int, window: tiling.Window, reduce: int = 0) -> None:
-        self._reader, self._band, self._reduce = reader, band, reduce
-        _, height, width = reader.header.shape
-        self._window = window.enlarged(1 << reduce, height, width)
-        self._grid = tiling.TileGrid(height, width, reader.header.tile)
-        self._row, self._codes = -1, np.zeros((0, 0), np.uint8)
+        self._reader, self._band, self._window, self._factor = reader, band, window, 1 << reduce
+        self._grid = tiling.TileGrid(*reader.header.shape[1:], reader.header.tile)
+        self._blocks: dict[tuple[int, int], npt.NDArray[np.uint8] | None] = {}
 
     def rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
         """Return the codes of rows ``[top, bottom)``."""
-        if not self._reduce:
-            return self._full_rows(top, bottom)
-        factor = 1 << self._reduce
-        codes = self._full_rows(top * factor, min(bottom * factor, self._grid.height))
-        valid = boxes.sums(codes == 0, factor)
-        largest = boxes.largest(codes, factor)
-        return np.where(2 * valid >= boxes.sums(np.ones(codes.shape, bool), factor), 0, largest).astype(np.uint8)
+        wanted = tiling.Window(top, bottom, self._window.left, self._window.right)
+        codes = np.zeros(wanted.shape, np.uint8)
+        for panel in wanted.panels(max(self._grid.tile // self._factor, 1)):
+            area = panel.enlarged(self._factor, self._grid.height, self._grid.width)
+            found = self._codes(area)
+            if found is not None:
+                codes[panel.inside(wanted)] = _majority(found, self._factor) if self._factor > 1 else found
+        first = self._grid.rows_of(wanted.enlarged(self._factor, self._grid.height, self._grid.width))[-1]
+        self._blocks = {place: block for place, block in self._blocks.items() if place[0] >= first}
+        return codes
 
-    def _full_rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
-        parts = []
-        while top < bottom:
-            row = top // self._grid.tile
-            window = self._grid.at(row, 0).core
-            end = min(bottom, window.bottom)
-            parts.append(self._tile_row(row)[top - window.top : end - window.top])
-            top = end
-        return np.concatenate(parts)
+    def _codes(self, area: tiling.Window) -> npt.NDArray[np.uint8] | None:
+        """Return the codes of a window of the full image; None where all pixels are valid."""
+        codes = None
+        for row, column in itertools.product(self._grid.rows_of(area), self._grid.columns_of(area)):
+            block, core = self._block(row, column), self._grid.at(row, column).core
+            if block is not None:
+                codes = np.zeros(area.shape, np.uint8) if codes is None else codes
+                shared = core.shared(area)
+                codes[shared.inside(area)] = block[shared.inside(core)]
+        return codes
 
-    def _tile_row(self, row: int) -> npt.NDArray[np.uint8]:
-        if row != self._row:
-            blocks = []
-            columns = self._grid.columns_of(self._window)
-            for column in columns:
-                shape = self._grid.at(row, column).core.shape
-                name = archive.mask_name(self._band, row, column)
-                if name in self._reader:
-                    data = self._reader.read(name, masks.mask_limit(self._grid.tile))
-                    blocks.append(masks.unpack_mask(data, shape))
-                else:
-                    blocks.append(np.zeros(shape, np.uint8))
-            first = columns.start * self._grid.tile
-            inside = slice(self._window.left - first, self._window.right - first)
-            self._row, self._codes = row, np.concatenate(blocks, axis=1)[:, inside]
-        return self._codes
+    def _block(self, row: int, column: int) -> npt.NDArray[np.uint8] | None:
+        """Return the codes of a tile; None where it has no mask, for all its pixels are valid."""
+        if (row, column) not in self._blocks:
+            name, found = archive.mask_name(self._band, row, column), None
+            if name in self._reader:
+                data = self._reader.read(name, masks.mask_limit(self._grid.tile))
+                found = masks.unpack_mask(data, self._grid.at(row, column).core.shape)
+            self._blocks[row, column] = found
+        return self._blocks[row, column]
+
+
+def _majority(codes: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8]:
+    """Return 0 for boxes that are valid in at least half of their pixels, else the largest code."""
+    valid, pixels = boxes.sums(codes == 0, factor), boxes.sums(np.ones(codes.shape, bool), factor)
+    return np.where(2 * valid >= pixels, 0, boxes.largest(codes, factor)).astype(np.uint8)

@@ -84,7 +84,7 @@ class CoefficientCoder:
         Returns
         -------
         symbols : ndarray of int32
-            (BLOCK, BLOCK, h, w).
+            (n, n, h, w) with n = BLOCK, or less diagonals: what is beyond them is 0.
         multiples : ndarray of float32
             The same shape: reconstructed coefficients in units of the step.
 
@@ -105,8 +105,9 @@ class CoefficientCoder:
                 tile.close(number, self._coder.take(coder, tile.open(number, level)), known.magnitude)
         except (AssertionError, ValueError) as cause:
             raise errors.FormatError(f"symbols: the stream is damaged ({errors.plain(cause)})") from cause
-        symbols = tile.symbols.reshape(BLOCK, BLOCK, *shape)
-        return symbols, self._coder.restored(symbols, tile.table)
+        corner = np.s_[:diagonals, :diagonals]
+        symbols = np.ascontiguousarray(tile.symbols[corner]).reshape(min(diagonals, BLOCK), -1, *shape)
+        return symbols, self._coder.restored(symbols, np.ascontiguousarray(tile.table[corner]))
 
     def quantise(self, coefficients: FloatArray, step_index: int, weight: float, passes: int = 2) -> Integers:
         """Choose the symbols of a tile.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sarcodec.codec import engine
 from sarcodec.container import header
 from sarcodec.entropy import scale
-from sarcodec.lapped import islands, restorer, transform
+from sarcodec.lapped import islands, lower, restorer, transform
 from sarcodec.lapped import model as lapped_model
 from sarcodec.runtime import threads
 
@@ -59,14 +59,20 @@ class LappedEngine:
         """Return the median that is taken away before coding."""
         return header.Band.of_offset(round(info.median_db(), 2))
 
-    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0) -> LappedTileCoder:
+    def at(
+        self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0, power: bool = False
+    ) -> LappedTileCoder | lower.LowerTileCoder:
         """Return what codes tiles of a group of bands; reduced images are restored without the network."""
         offsets = tuple(np.float32(band.offset_db) for band in bands)
-        return LappedTileCoder(self.model, self.network, offsets, (step, effort), transform.BLOCK >> reduce)
+        if reduce:
+            return lower.LowerTileCoder(self.model, offsets, step, reduce, power)
+        return LappedTileCoder(self.model, self.network, offsets, (step, effort))
 
 
 class LappedTileCoder:
     """Codes and decodes tiles: see :class:`sarcodec.codec.engine.TileCoder`; bands one by one."""
+
+    stride, channels = LappedEngine.stride, LappedEngine.channels
 
     def __init__(
         self,
@@ -74,12 +80,10 @@ class LappedTileCoder:
         network: restorer.Restore | None,
         offsets: tuple[np.float32, ...],
         step_and_effort: tuple[int, int],
-        side: int,
     ) -> None:
-        self.model, self.network, self.offsets, self.stride = model, network, offsets, side
+        self.model, self.network, self.offsets = model, network, offsets
         self.step, self.effort = step_and_effort
-        self.channels = side**2
-        self.networked = network is not None and side == transform.BLOCK and self.step < model.restored_below
+        self.networked = network is not None and self.step < model.restored_below
 
     def fill(self, db: Sequence[FloatArray], valid: Sequence[npt.NDArray[np.bool_]]) -> list[FloatArray]:
         """Give invalid pixels the mean of their block, so that tiles which overlap agree on them."""
@@ -117,14 +121,13 @@ class LappedTileCoder:
         return engine.Encoded(coder.encode(symbols, self.step, choice), preview)
 
     def decode(self, data: Sequence[bytes], size: tuple[int, int]) -> list[FloatArray]:
-        """Decode a tile's coefficients in dB, (stride², h, w): those of the lowest frequencies."""
+        """Decode a tile's coefficients in dB, (stride², h, w)."""
         return [self._decode(part, size) for part in data]
 
     def _decode(self, data: bytes, size: tuple[int, int]) -> FloatArray:
-        _, multiples = self.model.coder.decode(data, size, self.step, 2 * self.stride - 1)
-        low = multiples[: self.stride, : self.stride]
-        low *= np.float32(scale.step_db(self.step))
-        return low.reshape(-1, *size)
+        _, multiples = self.model.coder.decode(data, size, self.step)
+        multiples *= np.float32(scale.step_db(self.step))
+        return multiples.reshape(-1, *size)
 
     def restore(self, latents: Sequence[FloatArray]) -> list[FloatArray]:
         """Turn coefficients into dB."""

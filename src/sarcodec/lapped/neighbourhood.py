@@ -178,6 +178,11 @@ class ScaleNetwork:
                 f"must be {FEATURES}, and a spread for every coefficient"
             )
 
+    @functools.cached_property
+    def spread_db(self) -> FloatArray:
+        """Standard deviation in dB that each coefficient has in training, (BLOCK, BLOCK)."""
+        return np.asarray(2.0 ** (self.spread / 2048) / 32, np.float32)
+
     def prior(self, number: int, step_index: int) -> Integers:
         """Return the levels of the spread of a diagonal's coefficients in units of two steps, (n,) int32."""
         place = diagonal(number)

@@ -47,7 +47,9 @@ class BoundedEngine:
         """Return nothing of use: values are coded as they are."""
         return header.Band.of_offset(0.0)
 
-    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0) -> BoundedTileCoder:
+    def at(
+        self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0, power: bool = False
+    ) -> BoundedTileCoder:
         """Return what codes tiles: the same for all bands, steps and efforts."""
         return BoundedTileCoder(self._bound)
 

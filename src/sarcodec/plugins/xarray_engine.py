@@ -6,12 +6,13 @@ xarray loads this module when it looks for engines, and with it comes the access
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sarcodec.container import archive
     from sarcodec.container import header as container_header
     from sarcodec.raster import info as raster_info
+    from sarcodec.scene.output import Output
 
 CACHE_BYTES = 64 << 20
 """Decoded tiles that an open file keeps: the chunks beside one take them too, for context."""
@@ -42,10 +44,18 @@ COORDINATES = ("y", "x", "spatial_ref")
 UNITS = {"intensity": "1", "dn": "1", "db": "dB"}
 
 
+class Resolution(TypedDict, total=False):
+    """At which resolution a file is opened: 1/2^reduce, in means of power or of decibels."""
+
+    reduce: int
+    power: bool
+
+
 class SarcBackend(BackendEntrypoint):
     """The engine ``sarcodec`` of xarray."""
 
     description = "Open .sarc files of compressed SAR backscatter"
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "mask_and_scale")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Tell whether this is the path or URL of a ``.sarc`` file, or an open one of such a name."""
@@ -68,6 +78,7 @@ class SarcBackend(BackendEntrypoint):
         speckle: bool = False,
         storage_options: Mapping[str, Any] | None = None,
         restorer: bool = True,
+        **resolution: Unpack[Resolution],
     ) -> xarray.Dataset:
         """Open a ``.sarc`` file; pixels are decoded when they are asked for.
 
@@ -86,6 +97,9 @@ class SarcBackend(BackendEntrypoint):
             Whether to draw lost speckle anew; see :mod:`sarcodec.speckle.record`.
         storage_options : mapping, optional
             What fsspec needs besides a URL; it travels with a pickled dataset, and is shown nowhere.
+        **resolution
+            ``reduce``, 0 to 6: the image at 1/2^reduce of the resolution; coordinates, transform, ground control
+            points and chunks follow. ``power``: whether its pixels are means of power, or means of decibels.
 
         Returns
         -------
@@ -109,18 +123,19 @@ class SarcBackend(BackendEntrypoint):
         name, header, sizes, identity = reader.name, reader.header, reader.sizes(), reader.identity
         if not isinstance(place, remote.Place):
             manager.close()  # to open a remote file again takes requests
-        info = raster_info.RasterInfo.from_dict(header.raster)
+        output = _output(speckle, **resolution)
+        info = output.describe(raster_info.RasterInfo.from_dict(header.raster))
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
         coordinates = _coordinates(info)
         variables = {}
         for band, variable in enumerate(_names(info)):
             if variable not in dropped:
                 shape, dtype = (info.height, info.width), np.dtype(info.working_dtype)
-                array = _LazyBand(manager, identity, band, shape, dtype, speckle)
+                array = _LazyBand(manager, identity, band, shape, dtype, output)
                 variables[variable] = xarray.Variable(
                     ("y", "x"), indexing.LazilyIndexedArray(array), _attributes(info, header, band)
                 )
-                variables[variable].encoding = {"preferred_chunks": _tile(header), "source": name}
+                variables[variable].encoding = {"preferred_chunks": _tile(header.tile, info, output), "source": name}
                 if "spatial_ref" in coordinates:
                     variables[variable].attrs["grid_mapping"] = "spatial_ref"
         about = _about(info, header, sizes) | ({"speckle": "rendered, not measured"} if speckle else {})
@@ -129,6 +144,12 @@ class SarcBackend(BackendEntrypoint):
         dataset.encoding["source"] = name
         dataset.set_close(manager.close)
         return dataset
+
+
+def _output(speckle: bool, reduce: int = 0, power: bool = False) -> Output:
+    from sarcodec.scene.output import Output
+
+    return Output(speckle=speckle, reduce=reduce, power=power)
 
 
 class _OpenFile:
@@ -181,10 +202,10 @@ class _LazyBand(BackendArray):
         band: int,
         shape: tuple[int, int],
         dtype: np.dtype[Any],
-        speckle: bool,
+        output: Output,
     ) -> None:
         self.manager, self.identity, self.band = manager, identity, band
-        self.shape, self.dtype, self.speckle = shape, dtype, speckle
+        self.shape, self.dtype, self.output = shape, dtype, output
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
@@ -201,7 +222,13 @@ class _LazyBand(BackendArray):
             if file.reader.identity != self.identity:
                 raise errors.FormatError(f"{file.reader.name}: is another file by now; open the dataset again")
             strips = file.codec().restore_rows(
-                file.reader, self.band, window, speckle=self.speckle, recent=file.recent
+                file.reader,
+                self.band,
+                window,
+                speckle=self.output.speckle,
+                recent=file.recent,
+                reduce=self.output.reduce,
+                power=self.output.power,
             )
             for top, strip in strips:
                 here = (rows >= top) & (rows < top + len(strip))
@@ -248,10 +275,10 @@ def _attributes(info: raster_info.RasterInfo, header: container_header.Header, b
     return found
 
 
-def _tile(header: container_header.Header) -> dict[str, int]:
+def _tile(tile: int, info: raster_info.RasterInfo, output: Output) -> dict[str, int]:
     """Return the sides of a tile, and so where chunks may be cut without decoding a tile for more than one."""
-    _, height, width = header.shape
-    return {"y": min(header.tile, height), "x": min(header.tile, width)}
+    side = max(tile >> output.reduce, 1)
+    return {"y": min(side, info.height), "x": min(side, info.width)}
 
 
 def _about(info: raster_info.RasterInfo, header: container_header.Header, sizes: dict[str, int]) -> dict[str, Any]:
@@ -262,7 +289,7 @@ def _about(info: raster_info.RasterInfo, header: container_header.Header, sizes:
         **{key: text for key, text in info.tags.items() if key not in arrays.FLAT},
         "model": f"{header.architecture} {header.model}",
         "step": header.step,
-        "bits_per_pixel": 8 * sizes["total"] / (info.count * info.height * info.width),
+        "bits_per_pixel": 8 * sizes["total"] / math.prod(header.shape),
     }
     return about | ({} if header.max_error_db is None else {"max_error_db": header.max_error_db})
 

@@ -140,6 +140,20 @@ class RasterInfo:
             offsets=_picked(self.offsets, bands),
         )
 
+    def reduced(self, factor: int) -> RasterInfo:
+        """Describe the raster at 1/factor of the resolution; the last pixels may reach beyond its borders."""
+        transform = self.transform
+        if transform is not None:
+            a, b, c, d, e, f = transform
+            transform = (a * factor, b * factor, c, d * factor, e * factor, f)
+        return replace(
+            self,
+            height=-(-self.height // factor),
+            width=-(-self.width // factor),
+            transform=transform,
+            gcps=tuple((float(row) / factor, float(col) / factor, *rest) for row, col, *rest in self.gcps),
+        )
+
     def unit_text(self) -> str:
         """Return all that the file says of its units, for :func:`radiometry.detect_quantity`."""
         named = [value for key, value in self.tags.items() if key.upper() in ("UNITS", "UNIT", "SARCODEC_QUANTITY")]

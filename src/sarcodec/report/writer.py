@@ -15,7 +15,7 @@ from sarcodec.files import atomic
 from sarcodec.metrics import summary
 from sarcodec.pages import charts
 from sarcodec.report import likeness, page, pair, section, sums, survey, tilebytes
-from sarcodec.scene import files, model_store, verify
+from sarcodec.scene import model_store, output, verify
 
 
 class Measured(dict[str, summary.Metrics]):
@@ -90,7 +90,7 @@ def write_report(
         else:
             pair.check_match(reader.header, after)
             pieces = functools.partial(sums.pieces_of, after)
-        rendered = after is not None and files.SPECKLE_TAG in after.info.tags
+        rendered = after is not None and output.SPECKLE_TAG in after.info.tags
         measured, sections, doubts = Measured(), [], {}
         for band, name in enumerate(pair.band_names(before.info)):
             strips = sums.read(before, pieces(band), reader.header, band, advance)

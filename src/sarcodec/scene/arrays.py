@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import radiometry
-from sarcodec.codec import codec
+from sarcodec.codec import codec, stored_tiles
 from sarcodec.container import archive, packing
 from sarcodec.files import remote
 from sarcodec.raster import arrays, labelled
@@ -67,6 +67,8 @@ def decompress(
     *,
     model: str | os.PathLike[str] | codec.Codec | None = None,
     speckle: bool = False,
+    reduce: int = 0,
+    power: bool = False,
     **running: Unpack[Running],
 ) -> npt.NDArray[Any]:
     """Restore the array that :func:`compress` was given: same shape, dtype and invalid pixels.
@@ -82,6 +84,9 @@ def decompress(
         Needed only for a model that is not shipped.
     speckle : bool
         Whether to draw lost speckle anew; see :mod:`sarcodec.speckle.record`.
+    reduce, power
+        0 to 6: the array at 1/2^reduce of the resolution, in means of decibels or of power: see
+        :class:`sarcodec.scene.output.Output`.
     **running
         ``device``, ``precision`` and ``restorer``: see :class:`model_store.Running`.
 
@@ -93,8 +98,9 @@ def decompress(
     with archive.Reader(bytes_io.BytesIO(data) if isinstance(data, bytes) else data) as reader:
         coder = codec_for(reader, model, **running)
         info = raster_info.RasterInfo.from_dict(reader.header.raster)
-        sink = arrays.ArraySink(arrays.room(reader.header.shape, info.working_dtype))
-        coder.decompress(reader, sink, speckle=speckle)
+        shape = info.count, *stored_tiles.reduced_shape((info.height, info.width), reduce)
+        sink = arrays.ArraySink(arrays.room(shape, info.working_dtype))
+        coder.decompress(reader, sink, speckle=speckle, reduce=reduce, power=power)
     cube = sink.cube
     if info.mask and not info.crs and info.transform is None:
         packed = [packing.Packing.of(reader.header.raster, band) for band in range(info.count)]

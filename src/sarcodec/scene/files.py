@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -23,9 +22,6 @@ from sarcodec.scene import decision as scene_decision
 from sarcodec.scene import source as scene_source
 from sarcodec.scene.model_store import Running, codec_for, open_codec
 from sarcodec.scene.output import Output
-
-SPECKLE_TAG = "SARCODEC_SPECKLE"
-"""Tag of a raster whose lost speckle was drawn anew."""
 
 
 def compress_file(
@@ -117,8 +113,8 @@ def decompress_file(
 
     The quantity, dtype, nodata, invalid pixels, CRS, transform or GCPs, band names and tags are those of the source
     of the file. ``model``, a codec too, is needed only for files made by a model that is not shipped. Speckle that is
-    drawn anew is told of in the tag ``SARCODEC_SPECKLE``. ``device``, ``precision`` and ``restorer`` are as of
-    :class:`model_store.Running`. Returns the size of the whole file.
+    drawn anew is told of in the tag ``SARCODEC_SPECKLE``, a lower resolution in ``SARCODEC_REDUCED``. ``device``,
+    ``precision`` and ``restorer`` are as of :class:`model_store.Running`. Returns the size of the whole file.
 
     Raises
     ------
@@ -137,7 +133,16 @@ def decompress_file(
         found = codec_for(reader, model, **running)
         window, bands = output.window_of(info), output.bands_of(info)
         with _create(target, reader, info, output, overwrite) as raster:
-            found.decompress(reader, raster, advance, speckle=output.speckle, window=window, bands=bands)
+            found.decompress(
+                reader,
+                raster,
+                advance,
+                speckle=output.speckle,
+                window=window,
+                bands=bands,
+                reduce=output.reduce,
+                power=output.power,
+            )
         size = reader.sizes()["total"]
     return scene_decision.Size(size, info.count, info.height, info.width)
 
@@ -149,20 +154,19 @@ def _create(
     output: Output,
     overwrite: bool,
 ) -> AbstractContextManager[codec_layout.Sink]:
-    tags = {SPECKLE_TAG: "rendered, not measured"} if output.speckle else {}
     if safe_output.is_product_target(target):
         if not output.is_whole:
             raise errors.InputError(
-                f"output {target}: a product is restored whole; leave out window, bands and cog, or name a .tif"
+                f"output {target}: a product is restored whole; leave out window, bands, reduce and cog, or name a "
+                ".tif"
             )
-        return safe_output.create_product(target, reader, tags=tags, overwrite=overwrite)
+        return safe_output.create_product(target, reader, tags=output.tags, overwrite=overwrite)
     if Path(target).suffix.lower() not in (".tif", ".tiff"):
         raise errors.InputError(
             f"output {target}: only GeoTIFFs are written; pass a name that ends in .tif, or in .SAFE or .zip for the "
             "product that a file was made from"
         )
-    part = info.cropped(output.window_of(info), output.bands_of(info))
-    part = replace(part, tags={**part.tags, **tags})
+    part = output.describe(info)
     # Overviews are means of power, so of amplitudes the root mean square.
     resampling = "rms" if reader.header.quantity == radiometry.Quantity.DN else "average"
     return geotiff.create_raster(target, part, overwrite=overwrite, overviews=resampling if output.cog else None)

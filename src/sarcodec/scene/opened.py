@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import tiling
-from sarcodec.codec import codec, stored_tiles
+from sarcodec.codec import codec
 from sarcodec.container import archive
 from sarcodec.files import remote
 from sarcodec.raster import info as raster_info
@@ -69,6 +69,7 @@ class OpenFile:
         *,
         speckle: bool = False,
         reduce: int = 0,
+        power: bool = False,
     ) -> npt.NDArray[Any]:
         """Decode a band or all of them; only the tiles that a window takes are read.
 
@@ -83,6 +84,8 @@ class OpenFile:
         reduce : int
             0 to 6: the image at 1/2^reduce of the resolution, quickly; see :func:`sarcodec.codec.decoding.strips`.
             The window counts pixels of the full image, and is widened to whole pixels of the reduced one.
+        power : bool
+            Whether its pixels are means of power, as multilooking makes them, or means of decibels.
 
         Returns
         -------
@@ -103,11 +106,10 @@ class OpenFile:
             chosen: tuple[int | str, ...] = tuple(range(self._info.count))
         else:
             chosen = (band - 1 if isinstance(band, int) else band,)
-        wanted = Output(area, chosen, speckle)
-        stored_tiles.reduced_shape(self.shape[1:], reduce)
-        place, numbers = wanted.window_of(self._info).reduced(1 << reduce), wanted.bands_of(self._info)
+        wanted = Output(area, chosen, speckle, reduce=reduce, power=power)
+        place, numbers = wanted.window_of(self._info), wanted.bands_of(self._info)
         found = [
-            self._coder.restore_window(self._reader, number, place, speckle=speckle, reduce=reduce)
+            self._coder.restore_window(self._reader, number, place, speckle=speckle, reduce=reduce, power=power)
             for number in numbers
         ]
         return np.stack(found) if band is None else found[0]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sarcodec import errors, tiling
+from sarcodec.codec import stored_tiles
 from sarcodec.raster import info as raster_info
+
+SPECKLE_TAG = "SARCODEC_SPECKLE"
+"""Tag of a raster whose lost speckle was drawn anew."""
+
+REDUCED_TAG = "SARCODEC_REDUCED"
+"""Tag of a raster at a lower resolution: which, and means of what its pixels are."""
 
 
 @dataclass(frozen=True)
@@ -22,23 +29,46 @@ class Output:
         Whether to draw lost speckle anew; see :mod:`sarcodec.speckle.record`.
     cog : bool
         Whether to write a Cloud Optimized GeoTIFF: tiled, deflated, with overviews.
+    reduce : int
+        0 to 6: the image at 1/2^reduce of the resolution. The window counts pixels of the full image, and is widened
+        to whole pixels of the reduced one; georeferencing follows.
+    power : bool
+        Whether pixels of a reduced image are means of power, or means of decibels: see
+        :func:`sarcodec.codec.decoding.strips`.
     """
 
     window: tiling.Window | None = None
     bands: tuple[int | str, ...] | None = None
     speckle: bool = False
     cog: bool = False
+    reduce: int = 0
+    power: bool = False
 
     @property
     def is_whole(self) -> bool:
         """Whether it is the whole image in its own form, as the product that a file was made from needs it."""
-        return self.window is None and self.bands is None and not self.cog
+        return self.window is None and self.bands is None and not self.cog and not self.reduce
 
     def window_of(self, info: raster_info.RasterInfo) -> tiling.Window:
-        """Return the window; InputError when it leaves the image."""
+        """Return the window of the reduced image; InputError when it leaves the image, or for no such resolution."""
         window = self.window or tiling.Window(0, info.height, 0, info.width)
         window.check(info.height, info.width)
-        return window
+        stored_tiles.reduced_shape((info.height, info.width), self.reduce)
+        return window.reduced(1 << self.reduce)
+
+    def describe(self, info: raster_info.RasterInfo) -> raster_info.RasterInfo:
+        """Describe what is wanted of a raster as a raster of its own; tags say what was done to its pixels."""
+        window, factor = self.window_of(info), 1 << self.reduce
+        part = info.cropped(window.enlarged(factor, info.height, info.width), self.bands_of(info))
+        return replace(part.reduced(factor) if self.reduce else part, tags={**part.tags, **self.tags})
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What tags say was done to pixels."""
+        said = {SPECKLE_TAG: "rendered, not measured"} if self.speckle else {}
+        if self.reduce:
+            said[REDUCED_TAG] = f"1/{1 << self.reduce}, means of {'power' if self.power else 'decibels'}"
+        return said
 
     def bands_of(self, info: raster_info.RasterInfo) -> tuple[int, ...]:
         """Return the bands, from 0; InputError for one that the file has not."""

@@ -61,7 +61,9 @@ class VariableEngine:
         """Return the median that is taken away before coding."""
         return header.Band.of_offset(round(info.median_db(), 2))
 
-    def at(self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0) -> VariableTileCoder:
+    def at(
+        self, bands: Sequence[header.Band], step: int, effort: int = 1, reduce: int = 0, power: bool = False
+    ) -> VariableTileCoder:
         """Return what codes tiles of a group of bands, at the full resolution."""
         offsets = tuple(np.float32(band.offset_db) for band in bands)
         return VariableTileCoder(self.model, self.network, offsets, step, effort)
