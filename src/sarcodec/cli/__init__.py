@@ -22,6 +22,7 @@ from sarcodec.cli import (
     terminal,
     training,
     verifying,
+    viewing,
 )
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ for command in (
     decompressing.decompress,
     describing.info,
     verifying.verify,
+    viewing.vrt,
     simulating.simulate,
     training.prepare,
     training.models,

@@ -109,6 +109,13 @@ class Writer:
 class Reader:
     """Reads a ``.sarc`` file; :attr:`header` is checked when it is opened.
 
+    Attributes
+    ----------
+    header : Header
+        What the file says of itself.
+    identity : str
+        16 hex digits of the SHA-256 of the header's text, which has a digest of all else: those of no other file.
+
     Raises
     ------
     FormatError
@@ -150,7 +157,8 @@ class Reader:
         if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
             raise errors.FormatError(f"{self.name}: holds an entry that is neither stored nor deflated")
         try:
-            record = json.loads(self._header_text())
+            text = self._header_text()
+            record = json.loads(text)
         except (ValueError, RecursionError) as cause:
             if isinstance(cause, errors.SarcodecError):
                 raise
@@ -168,6 +176,7 @@ class Reader:
                 "and extract, but not delete, update or pack again with folders: take the file as it was written"
             )
         product.check_files(header.product, self.product_files(), header.shape[0])
+        self.identity = hashlib.sha256(text).hexdigest()[:16]
         return header
 
     def _header_text(self) -> bytes:
