@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -123,6 +124,23 @@ class Recent:
             self._bytes += _size(latents)
             while self._bytes > self._most:
                 self._bytes -= _size(self._tiles.popitem(last=False)[1])
+
+
+class Shared(Recent):
+    """A file's share of what is kept of several files; what is kept of one that is closed is forgotten in time."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, kept: Recent) -> None:
+        self._kept, self._number = kept, next(self._numbers)
+
+    def get(self, place: tuple[int, ...]) -> Latents | None:
+        """Return latents of this file, as :meth:`Recent.get`."""
+        return self._kept.get((self._number, *place))
+
+    def keep(self, place: tuple[int, ...], latents: Latents) -> None:
+        """Keep latents of this file, as :meth:`Recent.keep`."""
+        self._kept.keep((self._number, *place), latents)
 
 
 class LatentTiles:

@@ -16,16 +16,16 @@ import numpy.typing as npt
 from sarcodec import errors, tiling
 
 if TYPE_CHECKING:
-    from sarcodec.codec import codec
+    from sarcodec.codec import codec, stored_tiles
     from sarcodec.container import archive
 
 OPEN_FILES = 8
 """Files that are kept open; GDAL asks for one window after the other."""
 
-CACHE_BYTES = 64 << 20
-"""Decoded tiles that an open file keeps, for windows beside those that were asked for."""
+CACHE_BYTES = 256 << 20
+"""Decoded tiles that are kept of all files: two rows of them of a whole product, which GDAL copies row by row."""
 
-LAST_BYTES = 16 << 20
+LAST_BYTES = 4 << 20
 """The last window of a band is kept up to this size: GDAL asks for it again where it makes a mask of nodata."""
 
 NEARLY = 1.05
@@ -78,7 +78,7 @@ class _OpenFile:
         self._reader: archive.Reader = archive.Reader(path)
         weakref.finalize(self, self._reader.close)
         self._codec: codec.Codec = model_store.codec_for(self._reader, model)
-        self._recent = stored_tiles.Recent(CACHE_BYTES)
+        self._recent = stored_tiles.Shared(_recent())
         self._last: dict[int, tuple[Any, npt.NDArray[Any]]] = {}
         self.identity = self._reader.identity
 
@@ -116,6 +116,13 @@ def _nearest(first: int, end: int, count: int, reduce: int) -> npt.NDArray[np.in
     """Return the pixels of an axis at 1/2^reduce of the resolution that lie in the middle of ``count`` parts."""
     middles = first + (np.arange(count) + 0.5) * ((end - first) / count)
     return middles.astype(np.intp) >> reduce
+
+
+@functools.cache
+def _recent() -> stored_tiles.Recent:
+    from sarcodec.codec import stored_tiles
+
+    return stored_tiles.Recent(CACHE_BYTES)
 
 
 _opening = threading.Lock()

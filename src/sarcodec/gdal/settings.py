@@ -46,8 +46,16 @@ def _loaded() -> list[tuple[Get, Put]]:
     found: list[tuple[Get, Put]] = []
     if "rasterio" in sys.modules:
         rasterio = importlib.import_module("rasterio.env")
-        found.append((functools.partial(rasterio.get_gdal_config, normalize=False), rasterio.set_gdal_config))
+        found.append((functools.partial(rasterio.get_gdal_config, normalize=False), _put_in_rasterio))
     if "osgeo.gdal" in sys.modules:
         osgeo = sys.modules["osgeo.gdal"]
         found.append((osgeo.GetConfigOption, osgeo.SetConfigOption))
     return found
+
+
+def _put_in_rasterio(name: str, value: str) -> None:
+    rasterio = importlib.import_module("rasterio.env")
+    if rasterio.hasenv():  # which sets the options of its own again with every call
+        rasterio.setenv(**{name: value})
+    else:
+        rasterio.set_gdal_config(name, value)
