@@ -23,6 +23,7 @@ from sarcodec.cli import (
     terminal,
     training,
     verifying,
+    viewing,
 )
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ for command in (
     describing.info,
     looking.quicklook,
     verifying.verify,
+    viewing.vrt,
     simulating.simulate,
     training.prepare,
     training.models,

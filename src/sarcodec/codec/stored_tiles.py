@@ -126,6 +126,23 @@ class Recent:
                 self._bytes -= _size(self._tiles.popitem(last=False)[1])
 
 
+class Shared(Recent):
+    """A file's share of what is kept of several files; what is kept of one that is closed is forgotten in time."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, kept: Recent) -> None:
+        self._kept, self._number = kept, next(self._numbers)
+
+    def get(self, place: tuple[int, ...]) -> Latents | None:
+        """Return latents of this file, as :meth:`Recent.get`."""
+        return self._kept.get((self._number, *place))
+
+    def keep(self, place: tuple[int, ...], latents: Latents) -> None:
+        """Keep latents of this file, as :meth:`Recent.keep`."""
+        self._kept.keep((self._number, *place), latents)
+
+
 class LatentTiles:
     """Latents of a band, decoded tile by tile when first needed, or ahead of that in threads.
 
@@ -220,7 +237,7 @@ class LatentTiles:
         """Yield the entries that will be read from a row of the grid on: of tiles that are not known, and masks."""
         for row in range(first, self._rows.stop):
             for column in self._columns:
-                known = self._recent.get((self._reduce, self._group[-1], row, column)) is not None
+                known = self._recent.get((*self._form, self._group[-1], row, column)) is not None
                 for band in self._group:
                     mask, tile = archive.mask_name(band, row, column), archive.tile_name(band, row, column)
                     yield from (

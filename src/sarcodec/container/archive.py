@@ -140,7 +140,7 @@ class Reader:
         As it may be shown: without what a URL holds of credentials.
     header : Header
     identity : str
-        16 hex digits that two files share only if they hold the same.
+        16 hex digits of the SHA-256 of the header's text, which has a digest of all else: those of no other file.
     """
 
     def __init__(self, source: remote.Source | remote.Place) -> None:

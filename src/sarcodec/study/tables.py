@@ -182,7 +182,8 @@ def _bd_rates(study: results.Study, reference_codec: str) -> list[BdRate]:
             steps = sorted({row.step for row in chosen})
             group = [[r for r in chosen if (r.image, r.band) == key and r.step == step] for step in steps]
             curve = [[float(np.mean([rows.figure(r, f) for r in g])) for g in group if g] for f in _CURVE]
-            bd = bdrate.bd_rate(*([rows.figure(r, f) for r in reference] for f in _CURVE), *curve)
+            rates, psnr = ([rows.figure(r, f) for r in reference] for f in _CURVE)
+            bd = bdrate.bd_rate(rates, psnr, curve[0], curve[1])
             values += [] if bd is None else [bd]
         figures = (float(np.mean(values)), min(values), max(values)) if values else (math.nan,) * 3
         found.append(BdRate(name, reference_codec, *figures, len(values), len(peer)))
