@@ -17,6 +17,7 @@ from sarcodec.cli import (
     describing,
     measuring,
     reporting,
+    serving,
     simulating,
     studying,
     terminal,
@@ -43,6 +44,7 @@ for command in (
     training.calibrate,
     measuring.evaluate,
     reporting.report,
+    serving.serve,
 ):
     app.command()(command)
 app.add_typer(studying.app, name="study")
