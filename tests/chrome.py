@@ -1,4 +1,4 @@
-"""A real browser without a window, driven over a pipe by the protocol of its developer tools; no package is needed."""
+"""A real browser without a window, driven over a pipe by the protocol of its developer tools."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ class Page:
         down, self._write = os.pipe()
         self._read, up = os.pipe()
         script = 'exec 3<&"$0" 4>&"$1"; shift; exec "$@"'
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-pipe",
+        ]
         options += [f"--user-data-dir={folder}", f"--window-size={size[0]},{size[1]}", "--hide-scrollbars"]
         command = ["bash", "-c", script, str(down), str(up), str(found()), *options, "about:blank"]
         self._process = subprocess.Popen(

@@ -35,6 +35,7 @@ for command in (
     compressing.compress,
     decompressing.decompress,
     describing.info,
+    describing.stac,
     verifying.verify,
     simulating.simulate,
     training.prepare,

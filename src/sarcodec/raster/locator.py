@@ -43,10 +43,13 @@ class Locator:
         In which the image has its transform or its points.
     bounds : tuple of float
         West, south, east, north of the border of the image.
+    straight : bool
+        Whether the sides of the image are straight lines in longitude and latitude.
     """
 
     def __init__(self, crs: rasterio.crs.CRS, shape: tuple[int, int], grid: _Affine | _Points) -> None:
         self.crs, self.shape, self._grid = crs, shape, grid
+        self.straight = crs.is_geographic and isinstance(grid, _Affine)
         self._centre = 0.0
         lon, lat = self.lonlat(np.array([shape[0] / 2]), np.array([shape[1] / 2]))
         self._centre = float(lon[0])

@@ -96,6 +96,7 @@ class Answers:
             return _json(self._about(name, image))
         if rest == "value":
             return _json(_value(image, query))
+        key: tuple[Any, ...]
         if rest == "quicklook.png":
             key = (image.identity, rest, *sorted(query.items()))
             return Answer(200, TYPES["png"], self._pictures.get(key, lambda: self._quicklook(image, query)))
@@ -103,7 +104,7 @@ class Answers:
         if match is None:
             raise library.Gone(f"there is nothing at {errors.plain(path)}; tiles are at /FILE/ZOOM/X/Y.png")
         other = self._library.open(query["minus"]) if "minus" in query else None
-        key = (image.identity, other and other.identity, rest, *sorted(query.items()))
+        key = (image.identity, None if other is None else other.identity, rest, *sorted(query.items()))
         body = self._pictures.get(key, lambda: _tile(image, other, match, query))
         return Answer(200, TYPES[match[5]], body)
 
@@ -198,7 +199,7 @@ def _tile(image: images.Image, other: images.Image | None, match: re.Match[str],
     if form == "npy":
         return pictures.npy(db)
     if form == "tif":
-        return pictures.tif(db, None if in_pixels else tile)
+        return pictures.tif(db, tile, 1 << (tiles.levels(image.shape) - tile.z) if in_pixels else None)
     if other is not None:
         return pictures.png(db, *(limits or (-pictures.LIMIT_DB, pictures.LIMIT_DB)), difference=True)
     return pictures.png(db, *(limits or image.stretch(band)))
@@ -219,7 +220,8 @@ def _points(image: images.Image, band: int, tile: tiles.Address, in_pixels: bool
 def _map(image: images.Image) -> tiles.Map:
     if image.map is None:
         raise errors.InputError(
-            "tile: the image has no place on the Earth, no CRS or none that leads there; ask for /FILE/pixels/ZOOM/X/Y.png"
+            "tile: the image has no place on the Earth, no CRS or none that leads there; ask for "
+            "/FILE/pixels/ZOOM/X/Y.png"
         )
     return image.map
 

@@ -206,9 +206,7 @@ class Image:
         rows, columns = (
             (p[inside].astype(np.int64) >> places.reduce).astype(np.intp) for p in (places.rows, places.columns)
         )
-        window = tiling.Window(
-            int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1
-        )
+        window = tiling.Window(int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1)
         if window.shape[0] * window.shape[1] > MOST_PIXELS:
             raise errors.InputError(f"tile: {window.shape[0]}×{window.shape[1]} pixels lie in it; zoom in")
         found[inside] = self.level(band, window, places.reduce)[rows - window.top, columns - window.left]

@@ -117,6 +117,6 @@ class Library:
 
 def _stays(path: str, paths: Sequence[str | os.PathLike[str]]) -> bool:
     """Tell whether a path was named itself, or lies in the folder it was found in."""
-    if path in map(os.fspath, paths):
+    if path in [os.fspath(named) for named in paths]:
         return True
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(Path(path).parent))

@@ -7,7 +7,6 @@ import io
 import numpy as np
 import numpy.typing as npt
 import rasterio
-import rasterio.transform
 
 from sarcodec.pages import pictures
 from sarcodec.serve import tiles
@@ -41,16 +40,25 @@ def npy(db: FloatArray) -> bytes:
     return buffer.getvalue()
 
 
-def tif(db: FloatArray, tile: tiles.Address | None) -> bytes:
-    """Return dB as a GeoTIFF of float32 with NaN; of a ``tile`` of the map it has its place in EPSG:3857."""
+def tif(db: FloatArray, tile: tiles.Address, factor: int | None) -> bytes:
+    """Return dB as a GeoTIFF of float32 with NaN.
+
+    A tile of the map has its place in EPSG:3857. One of pixels, at 1/``factor`` of the resolution, has no CRS, the
+    column as x and minus the row as y.
+    """
     height, width = db.shape
-    profile = {"driver": "GTiff", "dtype": "float32", "nodata": float("nan"), "count": 1}
-    if tile is not None:
-        profile |= {"crs": "EPSG:3857", "transform": rasterio.transform.from_bounds(*tile.bounds_m, width, height)}
+    if factor is None:
+        west, south, east, north = tile.bounds_m
+        place = {
+            "crs": "EPSG:3857",
+            "transform": rasterio.Affine((east - west) / width, 0, west, 0, (south - north) / height, north),
+        }
     else:
-        profile |= {"transform": rasterio.Affine(1, 0, 0, 0, -1, 0)}
+        corner = tile.x * width * factor, -tile.y * height * factor
+        place = {"transform": rasterio.Affine(factor, 0, corner[0], 0, -factor, corner[1])}
+    shape = {"driver": "GTiff", "dtype": "float32", "nodata": float("nan"), "count": 1, "height": height}
     with rasterio.MemoryFile() as memory:
-        with memory.open(height=height, width=width, **profile) as dataset:
+        with memory.open(width=width, **shape, **place) as dataset:
             dataset.write(db, 1)
             dataset.update_tags(UNITS="dB")
         return bytes(memory.read())

@@ -14,6 +14,7 @@ from sarcodec.serve import answers, library
 LOOPBACK = "127.0.0.1"
 IDLE_S = 60
 """Seconds that a connection without a request is kept."""
+NO_SUCH_HOST = "host: this server does not go by that name; open the address that it printed"
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -102,7 +103,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Answer."""
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1 or not self.server.knows(hosts[0]):
-            self._send(answers.refusal(403, "host: this server does not go by that name; open the address it printed"))
+            self._send(answers.refusal(403, NO_SUCH_HOST))
             return
         self._send(self.server.answers.get(self.path))
 

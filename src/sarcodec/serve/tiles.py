@@ -27,6 +27,9 @@ EARTH_M = 2 * math.pi * 6378137.0
 
 FloatArray = npt.NDArray[np.float64]
 
+POINTS: FloatArray = np.arange(SIDE, dtype=np.float64) + 0.5
+"""Middles of the pixels of a tile, along a side."""
+
 
 class Address(NamedTuple):
     """A tile: zoom, column from the west or left, row from the north or top."""
@@ -39,7 +42,7 @@ class Address(NamedTuple):
         """Raise InputError for a tile that no map has."""
         if not (0 <= self.z <= MOST_ZOOM and 0 <= self.x < 1 << self.z and 0 <= self.y < 1 << self.z):
             raise errors.InputError(
-                f"tile: got {self.z}/{self.x}/{self.y}; pass zoom/x/y, the zoom 0 to {MOST_ZOOM}, x and y 0 to 2^zoom − 1"
+                f"tile: got {self.z}/{self.x}/{self.y}; pass zoom/x/y, zoom 0 to {MOST_ZOOM}, x and y below 2^zoom"
             )
 
     @property
@@ -74,8 +77,7 @@ def of_pixels(shape: tuple[int, int], tile: Address) -> Places:
             f"tile: got {tile.z}/{tile.x}/{tile.y}; the image of {shape[0]} rows and {shape[1]} columns has zooms 0 "
             f"to {most}, and at the last {math.ceil(shape[1] / SIDE)}×{math.ceil(shape[0] / SIDE)} tiles"
         )
-    points = np.arange(SIDE) + 0.5
-    rows, columns = np.meshgrid(tile.y * SIDE + points, tile.x * SIDE + points, indexing="ij")
+    rows, columns = np.meshgrid(tile.y * SIDE + POINTS, tile.x * SIDE + POINTS, indexing="ij")
     inside = (rows < height) & (columns < width)
     factor = 1 << reduce
     return Places(np.where(inside, rows * factor, np.nan), np.where(inside, columns * factor, np.nan), reduce)
@@ -103,8 +105,7 @@ class Map:
         reduce = min(max(round(self.zoom - tile.z), 0), stored_tiles.MOST_REDUCED)
         found = _interpolated(self.place, tile, EXACT_ENOUGH * 2.0 ** (self.zoom - tile.z))
         if found is None:
-            points = np.arange(SIDE) + 0.5
-            found = _at(self.place, tile, points, points)
+            found = _at(self.place, tile, POINTS, POINTS)
         rows, columns = found
         height, width = self.place.shape
         with np.errstate(invalid="ignore"):
@@ -132,14 +133,14 @@ def _at(place: locator.Locator, tile: Address, down: FloatArray, right: FloatArr
 
 def _interpolated(place: locator.Locator, tile: Address, allowed: float) -> tuple[FloatArray, FloatArray] | None:
     """Interpolate places between knots; None where half of them do not tell the others within so many pixels."""
-    knots = np.linspace(0, SIDE, KNOTS)
+    knots = np.linspace(0, SIDE, KNOTS, dtype=np.float64)
     exact = np.stack(_at(place, tile, knots, knots))
     if not np.isfinite(exact).all():
         return None
     half = _weights(knots[::2], knots)
     if np.abs(_between(exact[:, ::2, ::2], half) - exact).max() > allowed:
         return None
-    rows, columns = _between(exact, _weights(knots, np.arange(SIDE) + 0.5))
+    rows, columns = _between(exact, _weights(knots, POINTS))
     return rows, columns
 
 
@@ -149,9 +150,9 @@ def _between(values: FloatArray, weights: FloatArray) -> FloatArray:
     Not by matrix products: the threads of BLAS wait for those that decode, and take ten times as long.
     """
     down = np.einsum("ij,kjl->kil", weights, values)
-    return np.einsum("kil,ml->kim", down, weights)
+    return np.asarray(np.einsum("kil,ml->kim", down, weights))
 
 
 def _weights(knots: FloatArray, points: FloatArray) -> FloatArray:
     """Return what each knot (n,) weighs at each point (m,) between them, (m, n)."""
-    return np.maximum(0.0, 1.0 - np.abs(points[:, None] - knots) / (knots[1] - knots[0]))
+    return np.asarray(np.maximum(0.0, 1.0 - np.abs(points[:, None] - knots) / (knots[1] - knots[0])))
