@@ -110,5 +110,6 @@ class Page:
 
     def complaints(self) -> list[Any]:
         """What the page threw, and what the browser refused it, as by its Content-Security-Policy."""
-        kinds = ("Runtime.exceptionThrown", "Log.entryAdded")
-        return [event["params"] for event in self.events if event.get("method") in kinds]
+        thrown = [e["params"] for e in self.events if e.get("method") == "Runtime.exceptionThrown"]
+        logged = [e["params"]["entry"] for e in self.events if e.get("method") == "Log.entryAdded"]
+        return thrown + [entry for entry in logged if entry["level"] == "error"]

@@ -45,7 +45,7 @@ def gcps(shape: tuple[int, int]) -> dict[str, Any]:
     points = []
     for row in np.linspace(0, shape[0], 6):
         for column in np.linspace(0, shape[1], 6):
-            bent = 2e-4 * np.sin(row / 60) * np.cos(column / 50)
+            bent = 2e-4 * np.sin(row / 200) * np.cos(column / 160)
             x, y = 15 + 1e-4 * column + 2e-5 * row + bent, 42 - 8e-5 * row + 1e-5 * column - bent
             points.append(rasterio.control.GroundControlPoint(row, column, x, y, 0.0))
     return {"gcps": points, "crs": "EPSG:4326"}

@@ -50,14 +50,12 @@ class Locator:
     def __init__(self, crs: rasterio.crs.CRS, shape: tuple[int, int], grid: _Affine | _Points) -> None:
         self.crs, self.shape, self._grid = crs, shape, grid
         self.straight = crs.is_geographic and isinstance(grid, _Affine)
-        self._centre = 0.0
-        lon, lat = self.lonlat(np.array([shape[0] / 2]), np.array([shape[1] / 2]))
-        self._centre = float(lon[0])
+        middle = np.array([shape[0] / 2]), np.array([shape[1] / 2])
+        self._centre = float(_transformed(crs, WGS84, *grid.forward(*middle))[0][0])
         lon, lat = self.border()
         if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
             raise ValueError("a border without places on the Earth")
         self.bounds = float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
-        middle = np.array([shape[0] / 2]), np.array([shape[1] / 2])
         again = self.pixels(*self.lonlat(*middle))
         if not all(abs(b[0] - a[0]) <= max(shape) / 4 for a, b in zip(middle, again, strict=True)):
             raise ValueError("places that lead elsewhere, as those of points in a line")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,12 +95,15 @@ class Coded:
 
 
 class Original:
-    """The pixels of what a file was made from, taken for what the file says they are."""
+    """The pixels of what a file was made from, taken for what the file says they are.
+
+    It is opened for every block: GDAL's environment belongs to a thread, and each request has its own.
+    """
 
     def __init__(self, path: str | os.PathLike[str], header: container_header.Header) -> None:
-        self._stack, self._lock = ExitStack(), threading.Lock()
-        self._raster = self._stack.enter_context(verify.open_original(path, header))
-        self.info, self.quantity = self._raster.info, radiometry.Quantity.parse(header.quantity)
+        self._path, self._header = path, header
+        with verify.open_original(path, header) as raster:
+            self.info, self.quantity = raster.info, radiometry.Quantity.parse(header.quantity)
 
     def db(self, band: int, window: tiling.Window, reduce: int) -> FloatArray:
         """Read a window at a level: the mean in dB of each box, where at least half of its pixels are valid."""
@@ -109,16 +111,17 @@ class Original:
         full = window.enlarged(factor, self.info.height, self.info.width)
         rows = factor * max(STRIP_PIXELS // (full.shape[1] * factor), 1)
         strips = []
-        for top in range(full.top, full.bottom, rows):
-            strip = tiling.Window(top, min(top + rows, full.bottom), full.left, full.right)
-            db = in_db(self.read(band, strip), self.quantity, self.info.working_nodata)
-            strips.append(_averaged(db, factor) if factor > 1 else db)
+        with verify.open_original(self._path, self._header) as raster:
+            for top in range(full.top, full.bottom, rows):
+                strip = tiling.Window(top, min(top + rows, full.bottom), full.left, full.right)
+                db = in_db(raster.read(band, strip), self.quantity, self.info.working_nodata)
+                strips.append(_averaged(db, factor) if factor > 1 else db)
         return np.concatenate(strips)
 
     def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
         """Read a window."""
-        with self._lock:
-            return self._raster.read(band, window)
+        with verify.open_original(self._path, self._header) as raster:
+            return raster.read(band, window)
 
     def about(self) -> dict[str, Any]:
         """Return that it is the original."""

@@ -70,6 +70,8 @@ class Library:
         named = {os.fspath(path) for path in paths}
         for entry in self.entries.values():
             if entry.of or entry.path in named:
+                if not (os.path.exists(entry.path) or vsi.is_virtual(entry.path)):
+                    raise Gone(f"{entry.path}: there is no such file")
                 self.open(entry.name)
 
     def _add(self, path: str, name: str, of: str | None = None) -> None:

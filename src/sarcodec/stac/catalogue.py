@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
@@ -68,9 +69,7 @@ def write(
             except (errors.FormatError, OSError) as problem:
                 faults.append(str(problem))
                 continue
-            name = f"{file.stem}.json"
-            if name == CATALOG or (temporary / name).exists():
-                name, record["id"] = f"{file.name}.json", file.name
+            name = _name(file.stem, temporary)
             record["links"] = [_link("root", CATALOG), _link("parent", CATALOG)]
             _write(temporary / name, record)
             links.append(_link("item", name, "application/geo+json"))
@@ -92,8 +91,17 @@ def _catalog(place: Path, links: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _name(stem: str, folder: Path) -> str:
+    """Return a free name for an item, of letters that need no quotes in a link: not all clients take them away."""
+    plain, number = re.sub(r"[^A-Za-z0-9_.-]", "_", stem), 2
+    name = f"{plain}.json"
+    while name == CATALOG or (folder / name).exists():
+        name, number = f"{plain}-{number}.json", number + 1
+    return name
+
+
 def _link(relation: str, name: str, kind: str = "application/json") -> dict[str, Any]:
-    return {"rel": relation, "href": f"./{urllib.parse.quote(name)}", "type": kind}
+    return {"rel": relation, "href": f"./{name}", "type": kind}
 
 
 def _relative(file: Path, folder: Path) -> str:
