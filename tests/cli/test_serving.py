@@ -36,6 +36,7 @@ def test_serve_prints_its_address_and_ends_quietly(archive: Path) -> None:
         assert (process.returncode, out, err) == (0, "", "")
     finally:
         process.kill()
+        process.communicate()
 
 
 def test_serve_refuses_what_there_is_not(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,7 +70,7 @@ class Library:
         named = {os.fspath(path) for path in paths}
         for entry in self.entries.values():
             if entry.of or entry.path in named:
-                if not (os.path.exists(entry.path) or vsi.is_virtual(entry.path)):
+                if not (Path(entry.path).exists() or vsi.is_virtual(entry.path)):
                     raise Gone(f"{entry.path}: there is no such file")
                 self.open(entry.name)
 
