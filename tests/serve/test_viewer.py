@@ -112,8 +112,7 @@ def test_swipe_difference_values_and_bands(page: chrome.Page, made: Path) -> Non
         left = file.read("VV")[row, column]
         assert float(shown_values[1].replace("−", "-")) == pytest.approx(left, abs=0.006)
         page.run("band.value = 'VH'; band.dispatchEvent(new Event('change'))")
-        settle(page)
-        assert page.run("new URLSearchParams(location.hash.slice(1)).get('band')") == "VH"
+        page.until("new URLSearchParams(location.hash.slice(1)).get('band') === 'VH'")
         assert page.complaints() == []
 
 

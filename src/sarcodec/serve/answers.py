@@ -4,14 +4,15 @@
 
     /                                 the page, with /viewer.js and /viewer.css
     /info                             all files: names, kinds, sizes
-    /FILE/info                        one: bands, size, CRS, bounds, zooms, stretch of each band
+    /FILE/info                        one: bands, size, CRS, bounds, zooms
+    /FILE/stretch                     dB of black and white of a band, where no others are given
     /FILE/Z/X/Y.png                   a tile of the map (EPSG:3857, XYZ); .tif or .npy of float32 dB
     /FILE/pixels/Z/X/Y.png            a tile of pixels; zoom ``pixel_zoom`` of /FILE/info is the full resolution
     /FILE/quicklook.png               the whole image, small
     /FILE/value?lon=…&lat=…           the pixel there, of all bands; or row=…&column=…
 
-Tiles and quick looks take ``band`` (a name, or a number from 1), ``low`` and ``high`` (dB of black and white), and
-``minus`` (another file, for the difference in dB).
+Tiles, quick looks and stretches take ``band`` (a name, or a number from 1), pictures ``low`` and ``high`` (dB of
+black and white), tiles ``minus`` (another file, for the difference in dB).
 """
 
 from __future__ import annotations
@@ -94,6 +95,9 @@ class Answers:
         image = self._library.open(name)
         if rest == "info":
             return _json(self._about(name, image))
+        if rest == "stretch":
+            low, high = image.stretch(image.band(query.get("band")))
+            return _json({"low": low, "high": high})
         if rest == "value":
             return _json(_value(image, query))
         key: tuple[Any, ...]
@@ -130,7 +134,6 @@ class Answers:
             "crs": info.crs or info.gcp_crs,
             "transform": info.transform,
             "pixel_zoom": tiles.levels(image.shape),
-            "stretch": {band: image.stretch(number) for number, band in enumerate(image.bands)},
         }
         if image.map is not None:
             said |= {"bounds": image.map.place.bounds, "native_zoom": image.map.zoom}

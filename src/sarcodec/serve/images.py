@@ -50,6 +50,10 @@ class Pixels(Protocol):
         """Return a window of a band (0-based) as it is."""
         ...
 
+    def sample(self, band: int) -> FloatArray | None:
+        """Return some of a band (0-based) in dB, where that is quicker to have than all at a low level."""
+        ...
+
     def about(self) -> dict[str, Any]:
         """Return what else there is to say of it."""
         ...
@@ -77,6 +81,10 @@ class Coded:
     def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
         """Decode a window."""
         return self._decoded(band, window, 0)
+
+    def sample(self, band: int) -> FloatArray | None:
+        """Return None: low levels are quick."""
+        return None
 
     def about(self) -> dict[str, Any]:
         """Return size, model and step."""
@@ -122,6 +130,11 @@ class Original:
         """Read a window."""
         with verify.open_original(self._path, self._header) as raster:
             return raster.read(band, window)
+
+    def sample(self, band: int) -> FloatArray | None:
+        """Read a thinned copy, or the middle, of at most 1024×1024 pixels."""
+        with verify.open_original(self._path, self._header) as raster:
+            return in_db(raster.sample(band), self.quantity, self.info.working_nodata)
 
     def about(self) -> dict[str, Any]:
         """Return that it is the original."""
@@ -224,7 +237,8 @@ class Image:
 
     def stretch(self, band: int) -> tuple[float, float]:
         """Return the dB of black and white: the 2nd and the 98th percentile."""
-        values = self.overview(band)
+        sample = self.pixels.sample(band)
+        values = self.overview(band) if sample is None else sample
         values = values[np.isfinite(values)]
         low, high = (float(v) for v in np.percentile(values, PERCENTILES)) if values.size else (-25.0, 0.0)
         return low, max(high, low + 0.1)

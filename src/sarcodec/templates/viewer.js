@@ -34,6 +34,24 @@ async function about(name) {
   return file.about;
 }
 
+async function stretch(name, band) {
+  const file = files.get(name);
+  file.stretch ??= {};
+  if (!file.stretch[band]) {
+    tell(`looking at ${name} …`);
+    const found = await json(`${file.url}/stretch?${new URLSearchParams({ band })}`);
+    file.stretch[band] = [found.low, found.high];
+    tell("");
+  }
+  return file.stretch[band];
+}
+
+async function ownRange() {
+  ownStretch = false;
+  [state.low, state.high] = await stretch(state.left, state.band);
+  changed();
+}
+
 // ---- where things are
 
 const pixelWorld = (file) => 256 * 2 ** file.pixel_zoom;
@@ -230,16 +248,17 @@ const comparable = (one, two) => (state.scheme === "map" ? two.bounds : one.widt
 
 async function choose(name, keep = {}) {
   const turn = ++asked, file = await about(name), moved = state.left;
+  const kept = keep.band || state.band, band = file.bands.includes(kept) ? kept : file.bands[0];
+  const range = ownStretch && state.low !== null ? [state.low, state.high] : await stretch(name, band);
   if (turn !== asked) return;
   const before = files.get(state.left)?.about;
   state.left = name;
   const scheme = keep.scheme || state.scheme;
   state.scheme = file.bounds && scheme !== "pixels" ? "map" : "pixels";
   shows(byId("schemes"), Boolean(file.bounds));
-  if (!file.bands.includes(keep.band || state.band)) keep = { ...keep, band: file.bands[0] };
-  state.band = keep.band || state.band;
+  state.band = band;
   fill(byId("band"), file.bands, state.band);
-  if (!ownStretch || state.low === null) [state.low, state.high] = file.stretch[state.band];
+  [state.low, state.high] = range;
   describe(file);
   const apart = !before || (state.scheme === "map" ? !overlaps(before.bounds, file.bounds) : !comparable(before, file));
   if (state.view !== "one") await check();
@@ -364,7 +383,7 @@ divider.addEventListener("keydown", (event) => {
 const guarded = (work) => (event) => Promise.resolve(work(event.target)).catch((problem) => tell(problem.message, true));
 byId("left").addEventListener("change", guarded((node) => choose(node.value)));
 byId("right").addEventListener("change", guarded(async (node) => { state.right = node.value; await check(); changed(); }));
-byId("band").addEventListener("change", guarded((node) => { state.band = node.value; ownStretch = false; [state.low, state.high] = current().stretch[state.band]; changed(); }));
+byId("band").addEventListener("change", guarded((node) => { state.band = node.value; return ownRange(); }));
 for (const radio of document.getElementsByName("view"))
   radio.addEventListener("change", guarded(async (node) => { state.view = node.value; if (state.view !== "one") await check(); changed(); }));
 for (const radio of document.getElementsByName("scheme"))
@@ -376,7 +395,7 @@ for (const key of ["low", "high", "limit"]) byId(key).addEventListener("change",
   }
   tell(""); state[key] = tried[key]; ownStretch ||= key !== "limit"; changed();
 }));
-byId("auto").addEventListener("click", () => { ownStretch = false; [state.low, state.high] = current().stretch[state.band]; changed(); });
+byId("auto").addEventListener("click", guarded(ownRange));
 byId("whole").addEventListener("click", showWhole);
 byId("native").addEventListener("click", () => zoomTo(nativeZoom() - Math.log2(window.devicePixelRatio || 1)));
 byId("find").addEventListener("input", (event) => {
