@@ -18,6 +18,7 @@ from sarcodec.cli import (
     looking,
     measuring,
     reporting,
+    serving,
     simulating,
     studying,
     terminal,
@@ -37,6 +38,7 @@ for command in (
     decompressing.decompress,
     describing.info,
     looking.quicklook,
+    describing.stac,
     verifying.verify,
     viewing.vrt,
     simulating.simulate,
@@ -48,6 +50,7 @@ for command in (
     training.calibrate,
     measuring.evaluate,
     reporting.report,
+    serving.serve,
 ):
     app.command()(command)
 app.add_typer(studying.app, name="study")

@@ -20,8 +20,14 @@ from sarcodec.text import numerals
 def info(
     paths: Annotated[list[str], typer.Argument(help=".sarc files, also by URL, checkpoints or patch sets.")],
     as_json: terminal.AsJson = False,
+    as_stac: Annotated[
+        bool, typer.Option("--stac", help="Print a STAC item of a .sarc file, to lie beside it; of several a list.")
+    ] = False,
 ) -> None:
     """Say what .sarc files, checkpoints or patch sets hold; as JSON a list where there are several."""
+    if as_stac:
+        terminal.print_json(_items(paths))
+        return
     records = [_describe(path) for path in paths]
     if as_json:
         named = [{"file": vsi.public(path)} | record for path, record in zip(paths, records, strict=True)]
@@ -32,6 +38,39 @@ def info(
         for key, value in _flat(record):
             table.add_row(key, rich.markup.escape(value))
         terminal.say(table)
+
+
+def _items(paths: list[str]) -> dict[str, Any]:
+    """Return the STAC item of a file, or the collection of those of several."""
+    from sarcodec.stac import item
+
+    for path in paths:
+        if vsi.is_virtual(path):
+            raise errors.InputError(f"stac: got {vsi.public(path)}; an item lies beside its file, pass local files")
+    found = [item.item(Path(path)) for path in paths]
+    return found[0] if len(found) == 1 else {"type": "FeatureCollection", "features": found}
+
+
+def stac(
+    archive: Annotated[Path, typer.Argument(help="A folder of .sarc files.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the catalogue. Default: ARCHIVE/stac")
+    ] = None,
+    overwrite: terminal.Overwrite = False,
+    as_json: terminal.AsJson = False,
+) -> None:
+    """Write a static STAC catalogue of an archive: catalog.json and an item a file, with relative links."""
+    from sarcodec.stac import catalogue
+
+    written = catalogue.write(archive, output, overwrite=overwrite)
+    if as_json:
+        terminal.print_json({"catalogue": str(written.path), "items": written.items, "faults": written.faults})
+    else:
+        terminal.say(f"{written.path}: {written.items} items")
+    for fault in written.faults:
+        terminal.fail(fault)
+    if written.faults:
+        raise typer.Exit(1)
 
 
 def _describe(name: str) -> dict[str, Any]:

@@ -85,6 +85,11 @@ def _colours(name: str, count: int) -> Index:
 
 def png(index: Index, palette: Index) -> str:
     """Encode a palette image whose entry 0 is transparent as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(index, palette)).decode()}"
+
+
+def png_bytes(index: Index, palette: Index, effort: int = 9) -> bytes:
+    """Encode a palette image whose entry 0 is transparent; ``effort`` is that of zlib, 1 to 9."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -94,8 +99,8 @@ def png(index: Index, palette: Index) -> str:
     lines[:, 1:] = index
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, 3, 0, 0, 0))
     data += chunk(b"PLTE", palette.tobytes()) + chunk(b"tRNS", b"\x00")
-    data += chunk(b"IDAT", zlib.compress(lines.tobytes(), 9)) + chunk(b"IEND", b"")
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    data += chunk(b"IDAT", zlib.compress(lines.tobytes(), effort)) + chunk(b"IEND", b"")
+    return data
 
 
 def gradient(palette: Index) -> str:
