@@ -12,7 +12,7 @@ import pytest
 import tiny
 from sarcodec import errors
 from sarcodec.lapped import model as lapped_model
-from sarcodec.training import coefficient_fit, lapped_codec
+from sarcodec.training import coefficient_fit, lapped_codec, resumable
 from sarcodec.training.lapped_codec import Image, LappedConfig
 
 CONFIG = LappedConfig(
@@ -86,13 +86,15 @@ def stopping(function: Callable[..., Any], calls: int) -> Callable[..., Any]:
     return stop
 
 
-@pytest.mark.parametrize(("where", "calls"), [("_save_state", 4), ("_write_pairs", 1)])
+@pytest.mark.parametrize(
+    ("module", "where", "calls"), [(resumable, "save", 4), (lapped_codec, "_write_pairs", 1)], ids=["save", "pairs"]
+)
 def test_an_interrupted_run_ends_like_a_whole_one(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, calls: int
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, where: str, calls: int
 ) -> None:
     folder = started(tmp_path / "run")
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(lapped_codec, where, stopping(getattr(lapped_codec, where), calls))
+        patch.setattr(module, where, stopping(getattr(module, where), calls))
         list(lapped_codec.resume(folder))
     assert not (folder / "model.ckpt").exists()
     list(lapped_codec.resume(folder))
