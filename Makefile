@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 DATA ?= $(or $(SARCODEC_DATA),../shared/data)
 
-# train-lapped makes the default model, train-default the fixed-ratio autoencoder residual16.
-.PHONY: setup demo test train-default train-lapped results bench seams study codec-results codec-speed robustness clean
+# train-lapped makes the default model, train-default the fixed-ratio autoencoder residual16, train-residual64 the one for
+# all rates.
+.PHONY: setup demo test train-default train-lapped train-residual64 results bench seams study codec-results residual64-results codec-speed robustness clean
 
 setup: $(VENV)/.ready
 
@@ -37,6 +38,9 @@ train-default: setup
 train-lapped: setup
 	BIN=$(BIN) DATA=$(DATA) bash benchmarks/train_lapped64.sh
 
+train-residual64: setup
+	BIN=$(BIN) DATA=$(DATA) bash benchmarks/train_residual64.sh
+
 # The measured tables of README.md and docs/results.
 results: setup
 	$(BIN)/sarcodec evaluate residual16 $(DATA)/test --step 1 --step 2 --step 4 --peers \
@@ -51,6 +55,9 @@ study: setup
 # The default codec beside its peers; the part that has no clock in it, then the one that has.
 codec-results: setup
 	$(BIN)/python benchmarks/codec.py --images $(DATA)/test
+
+residual64-results: setup
+	$(BIN)/python benchmarks/residual64.py --images $(DATA)/test
 
 codec-speed: setup
 	$(BIN)/python benchmarks/codec.py --speed

@@ -130,7 +130,13 @@ def test_tiles_of_the_variable_rate_autoencoder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "asked"), [("lapped64", {"step": 1800}), ("lapped64", {"step": 2500}), ("residual16", {})]
+    ("name", "asked"),
+    [
+        ("lapped64", {"step": 1800}),
+        ("lapped64", {"step": 2500}),
+        ("residual16", {}),
+        ("residual64", {"step": 1800}),
+    ],
 )
 def test_shipped_models(name: str, asked: dict[str, Any]) -> None:
     """Of ``lapped64``, with the restoring network and beyond the step from which it is left out."""

@@ -27,7 +27,7 @@ log = logging.getLogger("sarcodec")
 KEY = "digest"
 """Entry of a model file's record; files from before have none."""
 
-SHIPPED = {"lapped64": "e65fd472b67b7037", "residual16": "d412a7af7613b0c1"}
+SHIPPED = {"lapped64": "e65fd472b67b7037", "residual16": "d412a7af7613b0c1", "residual64": "539d3a52573cf8c4"}
 """Identities of the models that are shipped, by name."""
 NETWORKS = {
     "e65fd472b67b7037": ("lapped64.onnx", "dda77e9c3e81c1852bf94e85c1d3424ca006f467849fcc73c8874058a8b721d7"),
