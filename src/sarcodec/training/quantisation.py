@@ -22,7 +22,8 @@ def quantise(network: restorer.Restorer, examples: Iterable[Example]) -> bytes:
 
     Weights have 7 bits and a scale for every channel, so that no sum of two products leaves 16 bits: processors
     without VNNI would clip it. Values between layers have 8 bits; their ranges are those that they have in the
-    examples. The first layer, which sees pixels, and the last, which makes them, stay in float32.
+    examples. The first layer, which sees pixels, and the last, which makes them, stay in float32, and so do the sums
+    along the network, which would gather errors.
 
     Raises MissingExtra where the package ``onnx`` is not installed.
     """
@@ -41,7 +42,8 @@ def quantise(network: restorer.Restorer, examples: Iterable[Example]) -> bytes:
             return None if found is None else {"cells": restorer.enter(*found, network.config.cell)}
 
     model = onnx.load_from_string(network.to_onnx())
-    floats = [node.name for node in model.graph.node if "cells" in node.input or "change" in node.output]
+    nodes = model.graph.node
+    floats = [n.name for n in nodes if "cells" in n.input or "change" in n.output or n.op_type == "Add"]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "quantised.onnx"
         quantization.quantize_static(
