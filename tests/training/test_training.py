@@ -415,6 +415,21 @@ def test_a_first_epoch_worse_than_the_start_is_a_spike(tmp_path: Path) -> None:
     assert best.training["epoch"] == 0 and best.metrics["val"]["loss"] == last.val["loss"]
 
 
+def test_what_an_interruption_found_spoiled_is_gone_back_from(tmp_path: Path) -> None:
+    """The state in the middle of an epoch is no good one: the best model's weights are."""
+    data = tiny.patch_set(tmp_path / "patches", train=16, val=2)
+    settings = config(epochs=2, warmup_steps=0, learning_rate=3.0, clip_norm=1e3, loss=losses.PRESETS["mse"])
+    model = architecture.ModelConfig("residual", latent_channels=4, base_channels=8)
+    running = loop.start(tmp_path / "run", data, model, settings)
+    for _ in range(3):
+        next(running)
+    running.close()
+    first = next(progress for progress in loop.resume(tmp_path / "run") if progress.val is not None)
+    assert "spike" in first.note
+    best = checkpoint.load(tmp_path / "run" / "best.ckpt")
+    assert best.training["epoch"] == 0 and best.metrics["val"]["loss"] == first.val["loss"]
+
+
 def test_starting_from_a_checkpoint_of_another_width(tmp_path: Path) -> None:
     """Weights are copied as far as shapes overlap: the first latent channels, and all of the other layers."""
     data = tiny.patch_set(tmp_path / "patches", train=8, val=2)

@@ -172,7 +172,7 @@ def _train(
 def _loop(run: Run, log: SummaryWriter | None) -> Generator[Progress]:
     """Run epochs of steps, a validation after each, checkpoints, early stop; what closes the loop saves it first."""
     config, at = run.config, run.at
-    saved, good = time.monotonic(), run.learner.state()
+    saved, good = time.monotonic(), _last_good(run)
     if at.step == 0 and beginning.starts_linear(
         run.begin.config, config
     ):  # the first epoch may be worse than the start
@@ -238,6 +238,19 @@ def _step(run: Run, batch: torch.Tensor, log: SummaryWriter | None) -> tuple[flo
         for name, value in figures.items():
             log.add_scalar(f"train/{name}", value, at.step)
     return loss.item(), psnr
+
+
+def _last_good(run: Run) -> dict[str, torch.Tensor]:
+    """Return the state to go back to: that of an epoch's end.
+
+    In the middle of an epoch, as after an interruption, weights may be spoiled already; there it is the best model's
+    weights, with an optimiser that begins anew.
+    """
+    best = run.folder / "best.ckpt"
+    if run.at.batch == 0 or not best.exists():
+        return run.learner.state()
+    weights = checkpoint.load(best).weights
+    return {f"{part}.{name}": value for part in ("model", "average") for name, value in weights.items()}
 
 
 def _has_spiked(run: Run, loss: float) -> bool:
