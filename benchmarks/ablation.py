@@ -20,12 +20,13 @@ import numpy as np
 import torch
 
 from sarcodec import baselines
+from sarcodec.entropy import network as integer_network
 from sarcodec.entropy import scale, trellis
 from sarcodec.evaluation import bdrate
 from sarcodec.lapped import model as lapped_model
-from sarcodec.lapped import neighbourhood, pytorch, transform
+from sarcodec.lapped import pytorch, transform
 from sarcodec.lapped.coefficients import CoefficientCoder
-from sarcodec.training import coefficient_fit, lapped_codec
+from sarcodec.training import coefficient_fit, lapped_codec, level_fit
 
 STEPS = range(1440, 2561, 224)
 PEER_RATES = (0.08, 0.15, 0.3, 0.6, 1.0, 1.5, 2.1)
@@ -68,21 +69,21 @@ def peer_curve(image_db: np.ndarray) -> Curve:
 @contextlib.contextmanager
 def without_neighbours() -> Iterator[None]:
     """Let the network see only the spread in training and the place."""
-    inputs, network = coefficient_fit._inputs, coefficient_fit._Model.network
+    inputs, network = coefficient_fit._inputs, level_fit.LevelModel.network
 
     def blind_inputs(*arguments: Any) -> np.ndarray:
         found = inputs(*arguments)
         found[:5] = 0
         return found
 
-    def blind_network(self: Any, spread: np.ndarray) -> neighbourhood.ScaleNetwork:
-        made = network(self, spread)
+    def blind_network(self: Any) -> integer_network.IntegerNetwork:
+        made = network(self)
         made.weights[0][:, :5] = 0
         return made
 
     with (
         mock.patch.object(coefficient_fit, "_inputs", blind_inputs),
-        mock.patch.object(coefficient_fit._Model, "network", blind_network),
+        mock.patch.object(level_fit.LevelModel, "network", blind_network),
     ):
         yield
 
@@ -98,13 +99,13 @@ def scalar() -> contextlib.AbstractContextManager[Any]:
 
 
 VARIANTS: dict[str, tuple[Any, float, bool]] = {
-    "all parts": (contextlib.nullcontext, coefficient_fit.RATE_WEIGHT, True),
-    "no restoring network": (contextlib.nullcontext, coefficient_fit.RATE_WEIGHT, False),
-    "nor simulated training data": (contextlib.nullcontext, coefficient_fit.RATE_WEIGHT, False),
+    "all parts": (contextlib.nullcontext, level_fit.RATE_WEIGHT, True),
+    "no restoring network": (contextlib.nullcontext, level_fit.RATE_WEIGHT, False),
+    "nor simulated training data": (contextlib.nullcontext, level_fit.RATE_WEIGHT, False),
     "nor weighing of bits (λ = 0)": (contextlib.nullcontext, 0.0, False),
-    "a scalar quantiser for the trellis": (scalar, coefficient_fit.RATE_WEIGHT, False),
-    "nor neighbours as context": (without_neighbours, coefficient_fit.RATE_WEIGHT, False),
-    "nor lapping": (without_lapping, coefficient_fit.RATE_WEIGHT, False),
+    "a scalar quantiser for the trellis": (scalar, level_fit.RATE_WEIGHT, False),
+    "nor neighbours as context": (without_neighbours, level_fit.RATE_WEIGHT, False),
+    "nor lapping": (without_lapping, level_fit.RATE_WEIGHT, False),
 }
 """How each variant changes the code, its λ, and whether it restores.
 

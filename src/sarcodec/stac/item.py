@@ -18,7 +18,7 @@ import rasterio.crs
 
 from sarcodec.container import archive
 from sarcodec.container import header as container_header
-from sarcodec.lapped import scale
+from sarcodec.entropy import scale
 from sarcodec.raster import info as raster_info
 from sarcodec.raster import locator
 from sarcodec.stac import geometry
