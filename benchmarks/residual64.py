@@ -2,25 +2,39 @@
 
     python benchmarks/residual64.py [--model residual64] [--images ../shared/data/test] [--tables]
 
+    python benchmarks/residual64.py --ablation runs/residual64
+
 Writes residual64_test.csv, real files of every band, and residual64_test.md into docs/results: BD-rates from 0.1 to 1
-bit per pixel against the default codec and the peers of codec_test.csv, with the decoder network and without.
+bit per pixel against the default codec and the peers of codec_test.csv, with the decoder network and without. With
+--ablation, residual64_ablation.json: what parts of the coding bring, symbols alone, on the validation images of a run.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+import ablation
 import codec_tables
 import numpy as np
+import safetensors.numpy
 
 from sarcodec.codec import codec
+from sarcodec.entropy import network as integer_network
+from sarcodec.entropy import scale
 from sarcodec.evaluation import bdrate, chips, roundtrip
 from sarcodec.metrics import summary
 from sarcodec.raster import find
 from sarcodec.scene import model_store
 from sarcodec.study import rows
+from sarcodec.training import lapped_codec, latent_fit, level_fit, variable_rate
+from sarcodec.variable import coder as latent_coder
+from sarcodec.variable import contexts, linear
 
 STEPS = range(1408, 2561, 96)
 """Step indices, 0.7 to 16 dB."""
@@ -38,6 +52,76 @@ def measure(coder: codec.Codec, name: str, chip: chips.Chip) -> Iterator[roundtr
         yield roundtrip.Row(
             chip.image, chip.band, name, step, used, bpp, summary.evaluate(chip.db, restored, chip.valid)
         )
+
+
+@contextlib.contextmanager
+def without_neighbours() -> Iterator[None]:
+    """Let the networks see only the spread in training and the number."""
+    samples, network = latent_fit._samples, level_fit.LevelModel.network
+
+    def blind_samples(*arguments: Any) -> level_fit.Samples:
+        found = samples(*arguments)
+        found.inputs[:, : contexts.NEIGHBOURS] = 0
+        return found
+
+    def blind_network(self: Any) -> integer_network.IntegerNetwork:
+        made = network(self)
+        made.weights[0][:, : contexts.NEIGHBOURS] = 0
+        return made
+
+    with (
+        mock.patch.object(latent_fit, "_samples", blind_samples),
+        mock.patch.object(level_fit.LevelModel, "network", blind_network),
+    ):
+        yield
+
+
+CODINGS: dict[str, Any] = {
+    "all parts": contextlib.nullcontext,
+    "a scalar quantiser for the trellis": ablation.scalar,
+    "no neighbours as context": without_neighbours,
+}
+"""How each variant changes the coding; all decode by the linear part alone, and are fitted anew, briefly and alike."""
+
+
+def measure_codings(run: Path) -> dict[str, dict[str, Any]]:
+    """Return BD-rates against JPEG 2000 of every coding on the validation images."""
+    transform = linear.Overlapping.from_arrays(safetensors.numpy.load_file(run / "linear.safetensors"))
+    images = lapped_codec.read_images(run / "images.npz")
+    held_out = [image for image in images if image.validation]
+    peers = [ablation.peer_curve(image.db) for image in held_out]
+    tiles = [transform.analyse(whole_blocks(image.db)) for image in images if not image.validation]
+    found: dict[str, dict[str, Any]] = {}
+    for name, change in CODINGS.items():
+        with change():
+            coder = latent_fit.fit(tiles, rounds=2, steps=400, draws=1)
+            values = []
+            for image, peer in zip(held_out, peers, strict=True):
+                ours = coding_curve(transform, coder, whole_blocks(image.db))
+                values.append(bdrate.bd_rate(*peer, *ours, LIMITS))
+        found[name] = {"mean": float(np.mean(values)), "images": values}
+        print(f"{found[name]['mean']:+7.2f} %  {name}", flush=True)
+    return found
+
+
+def whole_blocks(db: np.ndarray) -> np.ndarray:
+    """Cut an image to whole blocks, about its median."""
+    height, width = (side // linear.BLOCK * linear.BLOCK for side in db.shape)
+    return variable_rate.centred(db)[:height, :width]
+
+
+def coding_curve(
+    transform: linear.Overlapping, coder: latent_coder.LatentCoder, image: np.ndarray
+) -> tuple[list[float], list[float]]:
+    """Bits per pixel and PSNR of an image at all steps."""
+    latents = transform.analyse(image)
+    bpp, quality = [], []
+    for step in STEPS:
+        symbols = coder.quantise(latents, step, level_fit.RATE_WEIGHT)
+        decoded = transform.synthesise(coder.multiples(symbols, step) * np.float32(scale.step_db(step)))
+        bpp.append(8 * len(coder.encode(symbols, step)) / image.size)
+        quality.append(ablation.psnr(decoded, image))
+    return bpp, quality
 
 
 def measure_all(model: str, images: Sequence[Path]) -> Iterator[roundtrip.Row]:
@@ -95,7 +179,12 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", type=Path, default=[Path("../shared/data/test")])
     parser.add_argument("--folder", type=Path, default=Path("docs/results"))
     parser.add_argument("--tables", action="store_true", help="make the page from rows measured before")
+    parser.add_argument("--ablation", type=Path, metavar="RUN")
     arguments = parser.parse_args()
+    if arguments.ablation:
+        text = json.dumps({"bd_rate_to_jpeg2000": measure_codings(arguments.ablation)}, indent=1)
+        (arguments.folder / "residual64_ablation.json").write_text(text + "\n", encoding="utf-8")
+        return
     measured = arguments.folder / "residual64_test.csv"
     if not arguments.tables:
         codec_tables.write_rows(measured, list(measure_all(arguments.model, arguments.images)))
