@@ -6,7 +6,7 @@
 
 Writes residual64_test.csv, real files of every band, and residual64_test.md into docs/results: BD-rates from 0.1 to 1
 bit per pixel against the default codec and the peers of codec_test.csv, with the decoder network and without. With
---ablation, residual64_ablation.json: what parts of the coding bring, symbols alone, on the validation images of a run.
+--ablation, residual64_ablation.json: what parts of the coding bring, symbols alone, on validation images of a run.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ CODINGS: dict[str, Any] = {
     "a scalar quantiser for the trellis": ablation.scalar,
     "no neighbours as context": without_neighbours,
 }
-"""How each variant changes the coding; all decode by the linear part alone, and are fitted anew, briefly and alike."""
+"""How each variant changes the coding; all decode by the linear part, and are fitted anew, briefly and alike."""
 
 
 def measure_codings(run: Path) -> dict[str, dict[str, Any]]:
