@@ -143,7 +143,7 @@ def variable(file: File, band: int, model: Model) -> np.ndarray:
             centroids = arrays["coder.centroids"][q, tile.index % 72, np.minimum(np.abs(k), 3)]
             latents[at] = delta * (2 * k - np.sign(k) * q + np.sign(k) * centroids)
     around = mirrored(latents, arrays["linear.parity"])
-    blocks = convolution(around[:, 3:-3, 3:-3], arrays["linear.synthesis"])[:, 1:-1, 1:-1]
+    blocks = convolution(around, arrays["linear.synthesis"])[:, 1:-1, 1:-1]
     x = np.concatenate([around / 8, np.clip(around / delta, -8, 8) / 4, np.full_like(around[:1], np.log2(delta) / 4)])
 
     def conv(name: str, x: np.ndarray) -> np.ndarray:
@@ -154,22 +154,17 @@ def variable(file: File, band: int, model: Model) -> np.ndarray:
         x = shuffle(conv(f"ups.{i}", x), 2)
         inside = conv(f"blocks.{i}.main.1", np.maximum(x, 0))
         x = x + conv(f"blocks.{i}.main.3", np.maximum(inside, 0))
-    change = shuffle(conv("last", x), 2)[0, 64:-64, 64:-64]
+    change = shuffle(conv("last", x), 2)[0, 16:-16, 16:-16]
     db = shuffle(blocks, 16)[0] + delta * change
     return db[: file.shape[1], : file.shape[2]] + file.header["bands"][band][0]
 
 
 def mirrored(latents: np.ndarray, parity: np.ndarray) -> np.ndarray:
-    """Latents (n, h, w) and four rings of those of the image mirrored at its borders."""
+    """Latents (n, h, w) and a ring of those of the image mirrored at its borders."""
     for axis in (1, 2):
-        size = latents.shape[axis]
         signs = parity[:, axis - 1].reshape(-1, 1, 1)
-        parts = []
-        for place in range(-4, size + 4):
-            times, within = divmod(place, size)
-            source = within if times % 2 == 0 else size - 1 - within
-            parts.append(np.take(latents, [source], axis) * (signs if times % 2 else 1))
-        latents = np.concatenate(parts, axis)
+        first, last = (np.take(latents, [place], axis) * signs for place in (0, -1))
+        latents = np.concatenate([first, latents, last], axis)
     return latents
 
 

@@ -44,11 +44,13 @@ COORDINATES = ("y", "x", "spatial_ref")
 UNITS = {"intensity": "1", "dn": "1", "db": "dB"}
 
 
-class Resolution(TypedDict, total=False):
-    """At which resolution a file is opened: 1/2^reduce, in means of power or of decibels."""
+class Options(TypedDict, total=False):
+    """What else may be said of how a file is opened; see :meth:`SarcBackend.open_dataset`."""
 
     reduce: int
     power: bool
+    storage_options: Mapping[str, Any] | None
+    restorer: bool
 
 
 class SarcBackend(BackendEntrypoint):
@@ -76,9 +78,7 @@ class SarcBackend(BackendEntrypoint):
         device: str = "cpu",
         precision: str = "auto",
         speckle: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
-        restorer: bool = True,
-        **resolution: Unpack[Resolution],
+        **options: Unpack[Options],
     ) -> xarray.Dataset:
         """Open a ``.sarc`` file; pixels are decoded when they are asked for.
 
@@ -91,15 +91,15 @@ class SarcBackend(BackendEntrypoint):
             Variables to leave out.
         mask_and_scale : bool
             Whether pixels of the nodata value become NaN; else they stay, and so does the dtype.
-        model, device, precision, restorer
+        model, device, precision
             As in :func:`sarcodec.open_codec`; a model is needed only for one that is not shipped.
         speckle : bool
             Whether to draw lost speckle anew; see :mod:`sarcodec.speckle.record`.
-        storage_options : mapping, optional
-            What fsspec needs besides a URL; it travels with a pickled dataset, and is shown nowhere.
-        **resolution
+        **options
             ``reduce``, 0 to 6: the image at 1/2^reduce of the resolution; coordinates, transform, ground control
             points and chunks follow. ``power``: whether its pixels are means of power, or means of decibels.
+            ``storage_options``: what fsspec needs besides a URL; it travels with a pickled dataset, and is shown
+            nowhere. ``restorer``: whether the model restores with its network, as it does by default.
 
         Returns
         -------
@@ -114,6 +114,7 @@ class SarcBackend(BackendEntrypoint):
         """
         from sarcodec.raster import info as raster_info
 
+        output, storage_options, restorer = _settle(speckle, **options)
         place = remote.located(filename_or_obj, storage_options)
         if isinstance(place, str) and not vsi.is_virtual(place):
             place = str(Path(place).absolute())
@@ -123,7 +124,6 @@ class SarcBackend(BackendEntrypoint):
         name, header, sizes, identity = reader.name, reader.header, reader.sizes(), reader.identity
         if not isinstance(place, remote.Place):
             manager.close()  # to open a remote file again takes requests
-        output = _output(speckle, **resolution)
         info = output.describe(raster_info.RasterInfo.from_dict(header.raster))
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
         coordinates = _coordinates(info)
@@ -146,10 +146,18 @@ class SarcBackend(BackendEntrypoint):
         return dataset
 
 
-def _output(speckle: bool, reduce: int = 0, power: bool = False) -> Output:
+def _settle(
+    speckle: bool,
+    *,
+    reduce: int = 0,
+    power: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    restorer: bool = True,
+) -> tuple[Output, Mapping[str, Any] | None, bool]:
+    """Return what is wanted of a file, what fsspec needs, and whether the network restores; TypeError for others."""
     from sarcodec.scene.output import Output
 
-    return Output(speckle=speckle, reduce=reduce, power=power)
+    return Output(speckle=speckle, reduce=reduce, power=power), storage_options, restorer
 
 
 class _OpenFile:

@@ -254,10 +254,10 @@ def validate(
     for pair in pairs.val:
         latents = pair.latents.astype(np.float32) * np.float32(pair.step_db)
         missing = pair.image.astype(np.float32) - transform.synthesise(latents)
-        batch = torch.from_numpy(transform.mirrored(latents, linear.REACH))[None].to(device)
+        batch = torch.from_numpy(transform.mirrored(latents))[None].to(device)
         with torch.inference_mode():
             change = model(batch, torch.tensor([pair.step_db], device=device))[0, 0].float().cpu().numpy()
-        after = float(np.mean((missing - decoder.inner(change, linear.REACH)) ** 2))
+        after = float(np.mean((missing - decoder.inner(change)) ** 2))
         found.setdefault(f"{pair.step_db:.3g}", []).append((float(np.mean(missing**2)), after))
     record: dict[str, float] = {}
     for (name, values), bpp in zip(found.items(), pairs.bpp, strict=True):

@@ -68,6 +68,8 @@ class Contexts:
             raise errors.FormatError("contexts: a spread and parents for every latent do not fit together")
         if (self.parents < -1).any() or (self.parents >= np.arange(count)[:, None]).any():
             raise errors.FormatError("contexts: parents must be lower numbers, or −1")
+        if (np.diff((self.parents >= 0).astype(np.int8), axis=1) > 0).any():
+            raise errors.FormatError("contexts: a parent follows a −1, which stands only at the end")
 
     @property
     def count(self) -> int:
@@ -153,6 +155,12 @@ def places(turn: int, height: int, width: int) -> npt.NDArray[np.int64]:
 
 
 @compiled
+def _first(turn: int) -> tuple[int, int]:
+    """Return first row and column of a pass: see :data:`PASSES`."""
+    return turn % 2, (turn + 1) // 2 % 2
+
+
+@compiled
 def _all_levels(
     used: int,
     magnitude: Array,
@@ -164,8 +172,8 @@ def _all_levels(
 ) -> None:
     height, width = found.shape[1:]
     for number in range(used):
-        for turn in range(4):
-            row, column = (turn % 2 if turn < 2 else turn - 2), (turn % 2 if turn < 2 else 3 - turn)
+        for turn in range(len(layers)):
+            row, column = _first(turn)
             down, across = (height - row + 1) // 2, (width - column + 1) // 2
             inputs = np.empty((FEATURES, down * across), np.float32)
             _inputs(magnitude, number, turn, priors[number], parents[number], *tables, inputs)
@@ -189,44 +197,27 @@ def _inputs(
 ) -> None:
     """Fill ``inputs`` (FEATURES, positions); see :meth:`Contexts.inputs`."""
     height, width = magnitude.shape[1] - 2, magnitude.shape[2] - 2
-    row, column = (turn % 2 if turn < 2 else turn - 2), (turn % 2 if turn < 2 else 3 - turn)
-    near = far = 0
-    for parent in parents[:NEAR]:
-        near += parent >= 0
-    for parent in parents[NEAR:]:
-        far += parent >= 0
-    recent = min(number, RECENT)
+    row, column = _first(turn)
+    near, far, recent = _count(parents[:NEAR]), _count(parents[NEAR:]), min(number, RECENT)
     own = magnitude[number]
-    i = 0
-    total = 0
+    i = total = 0
     for y in range(row + 1, height + 1, 2):
         for x in range(column + 1, width + 1, 2):
-            above, below, left, right = y > 1, y < height, x > 1, x < width
-            sides = int(above) + int(below) + int(left) + int(right)
-            straight = corners = 0
-            straights = corner_count = 0
-            if turn >= 2:
-                straight = np.int32(own[y - 1, x]) + own[y + 1, x] + own[y, x - 1] + own[y, x + 1]
-                straights = sides
-            if turn % 2:
-                corners = np.int32(own[y - 1, x - 1]) + own[y - 1, x + 1] + own[y + 1, x - 1] + own[y + 1, x + 1]
-                corner_count = (int(above) + int(below)) * (int(left) + int(right))
-            near_here = near_around = far_here = 0
-            for parent in parents[:NEAR]:
-                if parent >= 0:
-                    plane = magnitude[parent]
-                    near_here += plane[y, x]
-                    near_around += np.int32(plane[y - 1, x]) + plane[y + 1, x] + plane[y, x - 1] + plane[y, x + 1]
-            for parent in parents[NEAR:]:
-                if parent >= 0:
-                    far_here += magnitude[parent, y, x]
-            recent_here = recent_around = 0
+            vertical, horizontal = int(y > 1) + int(y < height), int(x > 1) + int(x < width)
+            sides, corners = vertical + horizontal, vertical * horizontal
+            at_sides = _sides(own, y, x) if turn >= 2 else 0
+            at_corners = _corners(own, y, x) if turn % 2 else 0
+            near_here = near_around = far_here = recent_here = recent_around = 0
+            for parent in parents[:near]:
+                near_here += magnitude[parent, y, x]
+                near_around += _sides(magnitude[parent], y, x)
+            for parent in parents[NEAR : NEAR + far]:
+                far_here += magnitude[parent, y, x]
             for lower in range(number - recent, number):
-                plane = magnitude[lower]
-                recent_here += plane[y, x]
-                recent_around += np.int32(plane[y - 1, x]) + plane[y + 1, x] + plane[y, x - 1] + plane[y, x + 1]
-            inputs[0, i] = level_of(straight, max(straights, 1), small, fractions)
-            inputs[1, i] = level_of(corners, max(corner_count, 1), small, fractions)
+                recent_here += magnitude[lower, y, x]
+                recent_around += _sides(magnitude[lower], y, x)
+            inputs[0, i] = level_of(at_sides, max(sides, 1), small, fractions)
+            inputs[1, i] = level_of(at_corners, max(corners, 1), small, fractions)
             inputs[2, i] = level_of(near_here, max(near, 1), small, fractions)
             inputs[3, i] = level_of(far_here, max(far, 1), small, fractions)
             inputs[4, i] = level_of(recent_here, max(recent, 1), small, fractions)
@@ -236,16 +227,39 @@ def _inputs(
             i += 1
     known = near * inputs.shape[1]
     if turn:
-        known, total = 0, 0
-        for earlier in range(turn):
-            first_row, first_column = (
-                (earlier % 2 if earlier < 2 else earlier - 2),
-                (earlier % 2 if earlier < 2 else 3 - earlier),
-            )
-            for y in range(first_row + 1, height + 1, 2):
-                for x in range(first_column + 1, width + 1, 2):
-                    total += own[y, x]
-                    known += 1
+        total, known = _earlier(own, turn)
     inputs[7] = level_of(total, max(known, 1), small, fractions)
     inputs[8] = prior
     inputs[9] = min(number, LEVELS - 1)
+
+
+@compiled
+def _count(parents: Array) -> int:
+    """Count those that are; −1 stands for none, and only at the end."""
+    found = 0
+    for parent in parents:
+        found += parent >= 0
+    return found
+
+
+@compiled
+def _sides(plane: Array, y: int, x: int) -> Any:
+    return np.int64(plane[y - 1, x]) + plane[y + 1, x] + plane[y, x - 1] + plane[y, x + 1]
+
+
+@compiled
+def _corners(plane: Array, y: int, x: int) -> Any:
+    return np.int64(plane[y - 1, x - 1]) + plane[y - 1, x + 1] + plane[y + 1, x - 1] + plane[y + 1, x + 1]
+
+
+@compiled
+def _earlier(plane: Array, turn: int) -> tuple[int, int]:
+    """Return the sum at all positions of earlier passes, and how many there are."""
+    total = known = 0
+    for earlier in range(turn):
+        row, column = _first(earlier)
+        for y in range(row + 1, plane.shape[0] - 1, 2):
+            for x in range(column + 1, plane.shape[1] - 1, 2):
+                total += plane[y, x]
+                known += 1
+    return total, known

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec.runtime import onnx
-from sarcodec.variable.linear import BLOCK
+from sarcodec.variable.linear import BLOCK, RINGS
 
 LATENT_DB, LARGEST_SYMBOL = 8.0, 8.0
 """Latents enter the network in units of this many dB, and in quarter steps up to so many steps."""
@@ -127,6 +127,7 @@ def enter(latents: FloatArray, step_db: float) -> FloatArray:
     return values
 
 
-def inner(change: FloatArray, rings: int) -> FloatArray:
-    """Cut away what belongs to rings of blocks around an image."""
-    return change[rings * BLOCK : -rings * BLOCK, rings * BLOCK : -rings * BLOCK]
+def inner(change: FloatArray) -> FloatArray:
+    """Cut away what belongs to the rings of blocks around an image."""
+    border = RINGS * BLOCK
+    return change[border:-border, border:-border]

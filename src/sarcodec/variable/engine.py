@@ -133,8 +133,8 @@ class VariableTileCoder:
     def _restore(self, latent: FloatArray, offset: np.float32) -> FloatArray:
         centred = self.model.transform.synthesise(latent)
         if self.network is not None:
-            around = self.model.transform.mirrored(latent, linear.REACH)
-            centred += decoder.inner(self.network(around, scale.step_db(self.step)), linear.REACH)
+            around = self.model.transform.mirrored(latent)
+            centred += decoder.inner(self.network(around, scale.step_db(self.step)))
         found: FloatArray = centred + offset
         return found
 

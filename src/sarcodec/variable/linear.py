@@ -17,6 +17,9 @@ BLOCK = 16
 REACH = 4
 """Blocks around each that the decoder sees: one of the basis functions, and what the network sees besides."""
 
+RINGS = 1
+"""Of blocks around an image, mirrored, that the decoder sees; beyond them is nothing."""
+
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -69,7 +72,7 @@ class Overlapping:
         image = blocks.reshape(BLOCK, BLOCK, height, width).transpose(2, 0, 3, 1)
         return np.ascontiguousarray(image).reshape(BLOCK * height, BLOCK * width)
 
-    def mirrored(self, latents: FloatArray, rings: int = 1) -> FloatArray:
+    def mirrored(self, latents: FloatArray, rings: int = RINGS) -> FloatArray:
         """Return latents with rings around, (n, h + 2·rings, w + 2·rings): those of the mirrored image."""
         padded = np.pad(latents, ((0, 0), (rings, rings), (rings, rings)), mode="symmetric")
         for axis in (1, 2):
