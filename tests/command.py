@@ -8,6 +8,11 @@ import pytest
 
 from sarcodec import cli
 
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom sarcodec import cli; cli.main()"
+)
+"""A program that is the command, and hears Ctrl-C even where who runs the tests lets processes ignore it."""
+
 
 def call(*arguments: object) -> int:
     """Run a command; returns the exit status."""

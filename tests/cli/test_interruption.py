@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tiny
-from command import call
+from command import INTERRUPTIBLE, call
 from sarcodec.autoencoder import checkpoint
 from sarcodec.codec import encoding
 from sarcodec.container import archive
@@ -21,10 +21,7 @@ from sarcodec.scene import files
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 
-START = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom sarcodec import cli; cli.main()"
-)
-"""As the console script starts, also where this test runs in the background of a shell, which ignores SIGINT."""
+START = INTERRUPTIBLE
 
 NAMED = f"import os; vars(os).pop('O_TMPFILE', None)\n{START}"
 """As where no file can be open without a name."""

@@ -23,7 +23,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
 def test_serve_prints_its_address_and_ends_quietly(archive: Path) -> None:
-    line = [sys.executable, "-m", "sarcodec", "serve", str(archive / "a.sarc"), "--port", "0"]
+    line = [sys.executable, "-c", command.INTERRUPTIBLE, "serve", str(archive / "a.sarc"), "--port", "0"]
     line += ["--original", str(archive / "a.tif")]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:

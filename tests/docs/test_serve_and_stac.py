@@ -34,7 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_viewer(folder: Path) -> None:
     code = blocks("A viewer in the browser")
     words = shlex.split(code["sh"])
-    line = [sys.executable, "-m", *words, "--port", "0"]
+    assert words[0] == "sarcodec"
+    line = [sys.executable, "-c", command.INTERRUPTIBLE, *words[1:], "--port", "0"]
     process = subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
         url = process.stdout.readline().strip()

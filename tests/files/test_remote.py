@@ -300,11 +300,11 @@ def test_what_is_no_file(local: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "url", "said"),
     [
-        ("fsspec", "https://host/a.sarc", "fsspec is not installed; it comes with .* pip install 'sarcodec[remote]'"),
+        ("fsspec", "https://host/a.sarc", 'fsspec is not installed; it comes with .* pip install "sarcodec[remote]"'),
         (
             "aiohttp",
             "https://host/a.sarc",
-            "aiohttp is not installed; it comes with .* pip install 'sarcodec[remote]'",
+            'aiohttp is not installed; it comes with .* pip install "sarcodec[remote]"',
         ),
         ("s3fs", "s3://bucket/a.sarc", "s3://bucket/a.sarc: a package is missing (Install s3fs to access S3)"),
         ("gcsfs", "gs://bucket/a.sarc", "gs://bucket/a.sarc: a package is missing (Please install gcsfs to access"),

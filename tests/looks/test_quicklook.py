@@ -136,7 +136,7 @@ def test_legend(packed: Path) -> None:
 
 def test_a_legend_needs_its_extra(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(errors.MissingExtra, match=r"pip install 'sarcodec\[report\]'"):
+    with pytest.raises(errors.MissingExtra, match=r'pip install "sarcodec\[report\]"'):
         sarcodec.quicklook(packed, packed.with_name("look.png"))
     assert not packed.with_name("look.png").exists()
     assert sarcodec.quicklook(packed, size=50, legend=False).shape == (25, 50, 4)

@@ -513,7 +513,7 @@ def test_without_zarr_the_extra_is_named() -> None:
         "    except sarcodec.SarcodecError as problem: print(problem)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.count("pip install 'sarcodec[zarr]'") == 2, done.stderr
+    assert done.stdout.count('pip install "sarcodec[zarr]"') == 2, done.stderr
 
 
 def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
