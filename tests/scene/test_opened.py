@@ -8,6 +8,7 @@ import pytest
 import sarcodec
 import tiny
 from sarcodec import errors
+from sarcodec.scene import model_store
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +41,19 @@ def test_without_the_restoring_network(path: Path) -> None:
         np.testing.assert_array_equal(coded, sarcodec.decompress(path, restorer=False))
         np.testing.assert_array_equal(restored, sarcodec.decompress(path))
         np.testing.assert_array_equal(coded[50:90, 10:99], plain.read(1, ((50, 90), (10, 99))))
+
+
+def test_a_folder_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is called as a shipped model, as a training's may be, does not stand in its way."""
+    monkeypatch.chdir(tmp_path)
+    Path("lapped64").mkdir()
+    Path("mine").mkdir()
+    assert model_store.load_model("lapped64").identity == model_store.IDENTITIES["lapped64"]
+    with pytest.raises(errors.InputError, match="model: 'mine' is neither a checkpoint file nor a shipped model"):
+        model_store.load_model("mine")
+
+
+def test_where_variable_rate_autoencoders_run() -> None:
+    for running in ({"device": "cuda"}, {"precision": "bfloat16"}):
+        with pytest.raises(errors.InputError, match="device, precision: got .* run on the processor in float32"):
+            model_store.codec_of(tiny.variable(), **running)

@@ -65,9 +65,9 @@ def load_model(model: str | os.PathLike[str] | None = None, *, made: str = "") -
     name = DEFAULT_MODEL if model is None else os.fspath(model)
     path = Path(name)
     shipped = shipped_models()
-    if not path.exists() and name in shipped:
+    if not path.is_file() and name in shipped:
         path = shipped[name]
-    if not path.exists():
+    if not path.is_file():
         raise errors.InputError(
             f"model: {name!r} is neither a checkpoint file nor a shipped model ({', '.join(shipped) or 'none'})"
         )
@@ -108,7 +108,7 @@ def open_engine(model: Model, **running: Unpack[Running]) -> engine.Engine:
     if isinstance(model, variable_model.VariableModel):
         if device != "cpu" or precision == "bfloat16":
             raise errors.InputError(
-                f"device: got {device} in {precision}; variable-rate autoencoders run on the processor in float32, "
+                f"device, precision: got {device}, {precision}; variable-rate autoencoders run on the processor in float32, "
                 "leave both out"
             )
         return variable_engine.VariableEngine(model, with_network=running.get("restorer", True))
