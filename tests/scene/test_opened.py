@@ -55,5 +55,5 @@ def test_a_folder_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_where_variable_rate_autoencoders_run() -> None:
     for running in ({"device": "cuda"}, {"precision": "bfloat16"}):
-        with pytest.raises(errors.InputError, match="device, precision: got .* run on the processor in float32"):
+        with pytest.raises(errors.InputError, match=r"device, precision: got .* run on the processor in float32"):
             model_store.codec_of(tiny.variable(), **running)

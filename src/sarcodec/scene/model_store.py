@@ -108,8 +108,8 @@ def open_engine(model: Model, **running: Unpack[Running]) -> engine.Engine:
     if isinstance(model, variable_model.VariableModel):
         if device != "cpu" or precision == "bfloat16":
             raise errors.InputError(
-                f"device, precision: got {device}, {precision}; variable-rate autoencoders run on the processor in float32, "
-                "leave both out"
+                f"device, precision: got {device}, {precision}; variable-rate autoencoders run on the processor in "
+                "float32, leave both out"
             )
         return variable_engine.VariableEngine(model, with_network=running.get("restorer", True))
     from sarcodec.autoencoder import engine as autoencoder_engine
