@@ -9,7 +9,8 @@ Without a part, everything but the speed is measured. Writes into docs/results:
   HEVC intra on the same images; peers are measured once and kept in ``--peers``.
 * speckle: what rendering lost speckle does to looks, bias and spectrum at low rates.
 * max-error: bytes at a guaranteed error against LERC and SZ3, and whether every pixel keeps it.
-* speed: codec_speed.json, encoding and decoding a simulated 2048² band beside OpenJPEG at equal bytes, in turn.
+* speed: codec_speed.json, encoding and decoding a simulated 2048² band beside OpenJPEG at equal bytes, in turn; and
+  decoding at qualities where the network restores, with it and without.
 
 codec_test.json and .md gather all but the speed and are made again after every part, with codec_test.png;
 ``--tables`` makes them from what was measured before.
@@ -58,6 +59,7 @@ MAX_ERRORS_DB = 0.5, 1.0, 2.0
 BOUNDED_PEERS = "lerc", "sz3"
 STUDY_PEERS = Path("runs/study") / peers.FILE
 SIDE, SPEED_BPP = 2048, 0.45
+DECODED_QUALITIES = 50, 57, 65
 
 
 def measure_rates(coder: codec.Codec, images: Sequence[Path], cache: Path) -> Iterator[roundtrip.Row]:
@@ -250,6 +252,35 @@ def measure_speed(model: str, runs: int) -> dict[str, Any]:
     } | speeds(times, db.size / 1e6)
 
 
+def measure_decoding(model: str, runs: int) -> list[dict[str, Any]]:
+    """Time decoding at qualities where the network restores, and without it, beside OpenJPEG at equal bytes."""
+    coders = {"": model_store.open_codec(model), " without network": model_store.open_codec(model, restorer=False)}
+    threads = torch.get_num_threads()
+    sigma0 = scenes.scene(SIDE, SIDE, seed=5, polarisations=("VV",), nodata_border=False).sigma0[0]
+    db = (10 * np.log10(sigma0)).astype(np.float32)
+    found = []
+    for quality in DECODED_QUALITIES:
+        ours = arrays.compress(db, quantity="db", model=coders[""], quality=quality)
+        theirs = jpeg2000_encode(db, level_of(db, len(ours), threads), threads)
+        times: dict[str, list[float]] = {}
+        for turn in range(runs + 1):
+            for name, coder in {**coders, "OpenJPEG": None}.items():
+                begun = time.perf_counter()
+                if coder is None:
+                    jpeg2000_decode(theirs, threads)
+                else:
+                    arrays.decompress(ours, model=coder)
+                if turn:  # the first one warms up
+                    times.setdefault(name, []).append(time.perf_counter() - begun)
+        record: dict[str, Any] = {"quality": quality, "bits_per_pixel": 8 * len(ours) / db.size}
+        for name in coders:
+            pairs = zip(times["OpenJPEG"], times[name], strict=True)
+            record[f"decode{name} Mpx/s"] = db.size / 1e6 / statistics.median(times[name])
+            record[f"decode{name} over OpenJPEG"] = statistics.median(b / a for b, a in pairs)
+        found.append(record)
+    return found
+
+
 def speeds(times: dict[str, list[float]], megapixels: float) -> dict[str, float]:
     """Return medians in Mpx/s, and the medians of ours over OpenJPEG's pair by pair."""
     found = {f"{name} Mpx/s": megapixels / statistics.median(values) for name, values in times.items()}
@@ -315,7 +346,9 @@ def main() -> None:
     chosen = {part for part in ("rates", "speckle", "max_error", "speed", "tables") if getattr(arguments, part)}
     chosen = chosen or {"rates", "speckle", "max_error"}
     if "speed" in chosen:
-        text = jsontext.dumps(measure_speed(arguments.model, arguments.runs), indent=1)
+        record = measure_speed(arguments.model, arguments.runs)
+        record["at qualities"] = measure_decoding(arguments.model, arguments.runs)
+        text = jsontext.dumps(record, indent=1)
         (arguments.folder / "codec_speed.json").write_text(text + "\n", encoding="utf-8")
         print(text)
     if chosen == {"speed"}:
