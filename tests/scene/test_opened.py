@@ -8,7 +8,7 @@ import pytest
 import sarcodec
 import tiny
 from sarcodec import errors
-from sarcodec.scene import model_store
+from sarcodec.scene import model_store, source
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +57,12 @@ def test_where_variable_rate_autoencoders_run() -> None:
     for running in ({"device": "cuda"}, {"precision": "bfloat16"}):
         with pytest.raises(errors.InputError, match=r"device, precision: got .* run on the processor in float32"):
             model_store.codec_of(tiny.variable(), **running)
+
+
+def test_nothing_is_said_of_a_file_that_knows_better(path: Path, tmp_path: Path) -> None:
+    """As a source a ``.sarc`` file has all its bands and its own nodata value."""
+    with pytest.raises(errors.InputError, match=r"nodata: got -9999; .*a\.sarc knows its own, leave it out"):
+        sarcodec.compress_file(path, tmp_path / "b.sarc", nodata=-9999)
+    with pytest.raises(errors.InputError, match=r"polarisation: got VV; of .*a\.sarc all bands are taken"):
+        source.open(path, "VV")
+    assert not (tmp_path / "b.sarc").exists()
