@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from sarcodec import errors
 from sarcodec.codec import codec, engine
@@ -102,19 +102,36 @@ def open_engine(model: Model, **running: Unpack[Running]) -> engine.Engine:
 
     A guaranteed error needs no model: :func:`bounded_engine`.
     """
+    return ENGINES.get(type(model), _autoencoder)(model, running)
+
+
+def _lapped(model: lapped_model.LappedModel, running: Running) -> engine.Engine:
     device, precision = running.get("device", "cpu"), running.get("precision", "auto")
-    if isinstance(model, lapped_model.LappedModel):
-        return lapped_engine.LappedEngine(model, device, precision, running.get("restorer", True))
-    if isinstance(model, variable_model.VariableModel):
-        if device != "cpu" or precision == "bfloat16":
-            raise errors.InputError(
-                f"device, precision: got {device}, {precision}; variable-rate autoencoders run on the processor in "
-                "float32, leave both out"
-            )
-        return variable_engine.VariableEngine(model, with_network=running.get("restorer", True))
+    return lapped_engine.LappedEngine(model, device, precision, running.get("restorer", True))
+
+
+def _variable(model: variable_model.VariableModel, running: Running) -> engine.Engine:
+    device, precision = running.get("device", "cpu"), running.get("precision", "auto")
+    if device != "cpu" or precision == "bfloat16":
+        raise errors.InputError(
+            f"device, precision: got {device}, {precision}; variable-rate autoencoders run on the processor in "
+            "float32, leave both out"
+        )
+    return variable_engine.VariableEngine(model, with_network=running.get("restorer", True))
+
+
+def _autoencoder(model: checkpoint.Checkpoint, running: Running) -> engine.Engine:
     from sarcodec.autoencoder import engine as autoencoder_engine
 
+    device, precision = running.get("device", "cpu"), running.get("precision", "auto")
     return autoencoder_engine.AutoencoderEngine(model, device, precision)
+
+
+ENGINES: Mapping[type, Callable[[Any, Running], engine.Engine]] = {
+    lapped_model.LappedModel: _lapped,
+    variable_model.VariableModel: _variable,
+}
+"""Engines by what their models are; all others are autoencoders of a fixed ratio, which need PyTorch."""
 
 
 def codec_for(
