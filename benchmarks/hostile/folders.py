@@ -146,7 +146,7 @@ def _write_cell(parent: Path, model: architecture.ModelConfig, seed: int, rng: r
     folder.mkdir()
     record = {
         "name": folder.name, "variant": name, "model": model.to_dict(), "training": settings.to_dict(),
-        "latent_ratio": model.latent_ratio, "parameters": 1000, "multiply_adds_per_pixel": 55.5,
+        "latent_ratio": model.latent_ratio, "spans_db": [35.0], "parameters": 1000, "multiply_adds_per_pixel": 55.5,
         "receptive_field": 99, "checkpoint": "0" * 16, "epoch": 4, "metrics": {"val": {"psnr": 21.5}},
         "seconds_of_last_stretch": 12.5, "machine": "x86_64", "package_version": "0.1.0",
     }  # fmt: skip

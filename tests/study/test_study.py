@@ -201,6 +201,8 @@ def test_load(made: Made, tmp_path: Path) -> None:
     [
         ("cell.json", '"parameters": ', '"parameters": -', "cell.json is damaged.*parameters is out of range"),
         ("cell.json", '"latent_ratio": 16.0', '"latent_ratio": 26.0', "latent_ratio is 26.0, of its model 16"),
+        ("cell.json", '"spans_db": [', '"spans_db": [0, ', "cell.json is damaged.*spans_db is 0"),
+        ("cell.json", '"spans_db": ', '"spans": ', "cell.json is damaged.*spans_db"),
         ("cell.json", '"epoch": ', '"epoch": null, "was": ', "epoch is None, not of type int"),
         ("cell.json", '"name": "', '"name": "\\u202e', "name is"),
         ("cell.json", "{", "[" * 100_000, "cell.json is damaged"),

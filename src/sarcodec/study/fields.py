@@ -69,6 +69,14 @@ def number(record: Any, key: str, *, above: float = -math.inf) -> float:
     return found
 
 
+def numbers(record: Any, key: str, *, above: float = -math.inf) -> tuple[float, ...]:
+    """Return a list of finite numbers above ``above``, at least one."""
+    found = _kind(key, record[key], list)
+    if not found:
+        raise ValueError(f"{key} is empty")
+    return tuple(number({key: item}, key, above=above) for item in found)
+
+
 def figure(record: Any, key: str) -> float:
     """Return a number; NaN for null, and infinities as they are."""
     value = record[key]

@@ -86,7 +86,7 @@ class Finished:
     @property
     def spans_db(self) -> tuple[float, ...]:
         """Widths in dB of what its model clips to and scales to [0, 1], one a kind of band."""
-        return tuple(float(span) for span in self.record["spans_db"])
+        return fields.numbers(self.record, "spans_db", above=0.0)
 
     @property
     def latent_ratio(self) -> float:
@@ -248,6 +248,7 @@ def _check_cell(record: dict[str, Any]) -> None:
         fields.whole(record, key)
     for key in ("multiply_adds_per_pixel", "seconds_of_last_stretch"):
         fields.number(record, key, above=-1.0)
+    fields.numbers(record, "spans_db", above=0.0)
     fields.number(fields.mapping(fields.mapping(record, "metrics"), "val"), "psnr")
     training = fields.mapping(record, "training")
     for key, least in (("seed", 0), ("epochs", 1), ("batch_size", 1)):
