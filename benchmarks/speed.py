@@ -38,11 +38,11 @@ SIDE, LARGE = 2048, 8192
 # VmHWM, not ru_maxrss: the latter starts from what the parent held when it forked.
 CHILD = """
 import re, sys
-from sarcodec import scene
+import sarcodec
 if sys.argv[1] == "compress":
-    scene.compress_file(sys.argv[2], sys.argv[3], scene.open_codec(sys.argv[4]), overwrite=True)
+    sarcodec.compress_file(sys.argv[2], sys.argv[3], sarcodec.open_codec(sys.argv[4]), overwrite=True)
 else:
-    scene.decompress_file(sys.argv[3], sys.argv[2] + ".back.tif", model=sys.argv[4], overwrite=True)
+    sarcodec.decompress_file(sys.argv[3], sys.argv[2] + ".back.tif", model=sys.argv[4], overwrite=True)
 print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024)
 """
 
