@@ -26,7 +26,7 @@ from sarcodec.evaluation import bdrate
 from sarcodec.lapped import model as lapped_model
 from sarcodec.lapped import pytorch, transform
 from sarcodec.lapped.coefficients import CoefficientCoder
-from sarcodec.training import coefficient_fit, lapped_codec, level_fit
+from sarcodec.training import coefficient_fit, level_fit, prepared_run
 
 STEPS = range(1440, 2561, 224)
 PEER_RATES = (0.08, 0.15, 0.3, 0.6, 1.0, 1.5, 2.1)
@@ -114,7 +114,7 @@ All but the first are without the restoring network: each is to be compared with
 
 
 def measure(
-    name: str, images: Sequence[lapped_codec.Image], network: torch.nn.Module, peers: Sequence[Curve]
+    name: str, images: Sequence[prepared_run.Image], network: torch.nn.Module, peers: Sequence[Curve]
 ) -> list[float]:
     """Fit a variant and return its BD-rate on every validation image."""
     change, weight, restores = VARIANTS[name]
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/lapped"))
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
-    images = lapped_codec.read_images(arguments.run / "images.npz")
+    images = prepared_run.read_images(arguments.run / "images.npz")
     network = pytorch.Network.of(lapped_model.load(arguments.run / "model.ckpt").restorer)
     peers = [peer_curve(image.db) for image in images if image.validation]
     names = [image.name for image in images if image.validation]

@@ -22,7 +22,7 @@ from sarcodec.evaluation import chips
 from sarcodec.lapped import coefficients, restorer
 from sarcodec.lapped import model as lapped_model
 from sarcodec.scene import model_store
-from sarcodec.training import lapped_codec, quantisation
+from sarcodec.training import lapped_codec, prepared_run, quantisation
 
 STEPS_DB = 0.7, 1.0, 1.4, 2.0
 """At which the network is used."""
@@ -38,7 +38,7 @@ def index_of(step_db: float) -> int:
 
 def examples(coder: coefficients.CoefficientCoder, run: Path) -> Iterator[quantisation.Example]:
     """Decode the middle of every training image at every step."""
-    for image in lapped_codec.read_images(run / "images.npz"):
+    for image in prepared_run.read_images(run / "images.npz"):
         if not image.validation:
             top, left = ((side - CROP) // 2 for side in image.db.shape)
             for step in map(index_of, STEPS_DB):

@@ -32,7 +32,7 @@ from sarcodec.metrics import summary
 from sarcodec.raster import find
 from sarcodec.scene import model_store
 from sarcodec.study import rows
-from sarcodec.training import lapped_codec, latent_fit, level_fit, variable_rate
+from sarcodec.training import latent_fit, level_fit, prepared_run, variable_rate
 from sarcodec.variable import coder as latent_coder
 from sarcodec.variable import contexts, linear
 
@@ -87,27 +87,22 @@ CODINGS: dict[str, Any] = {
 def measure_codings(run: Path) -> dict[str, dict[str, Any]]:
     """Return BD-rates against JPEG 2000 of every coding on the validation images."""
     transform = linear.Overlapping.from_arrays(safetensors.numpy.load_file(run / "linear.safetensors"))
-    images = lapped_codec.read_images(run / "images.npz")
+    images = prepared_run.read_images(run / "images.npz")
     held_out = [image for image in images if image.validation]
     peers = [ablation.peer_curve(image.db) for image in held_out]
-    tiles = [transform.analyse(whole_blocks(image.db)) for image in images if not image.validation]
+    training = [variable_rate.centred(image.db) for image in images if not image.validation]
+    tiles = [transform.analyse(linear.whole_blocks(image)) for image in training]
     found: dict[str, dict[str, Any]] = {}
     for name, change in CODINGS.items():
         with change():
             coder = latent_fit.fit(tiles, rounds=2, steps=400, draws=1)
             values = []
             for image, peer in zip(held_out, peers, strict=True):
-                ours = coding_curve(transform, coder, whole_blocks(image.db))
+                ours = coding_curve(transform, coder, linear.whole_blocks(variable_rate.centred(image.db)))
                 values.append(bdrate.bd_rate(*peer, *ours, LIMITS))
         found[name] = {"mean": float(np.mean(values)), "images": values}
         print(f"{found[name]['mean']:+7.2f} %  {name}", flush=True)
     return found
-
-
-def whole_blocks(db: np.ndarray) -> np.ndarray:
-    """Cut an image to whole blocks, about its median."""
-    height, width = (side // linear.BLOCK * linear.BLOCK for side in db.shape)
-    return variable_rate.centred(db)[:height, :width]
 
 
 def coding_curve(

@@ -1,16 +1,4 @@
 #!/usr/bin/env bash
-# Trains the shipped model residual64 from the real chips and three simulated scenes. An interrupted run continues.
+# Trains the shipped model residual64. An interrupted run continues.
 set -euo pipefail
-BIN=${BIN:-.venv/bin}
-DATA=${DATA:-../shared/data}
-RUN=${RUN:-runs/residual64}
-
-mkdir -p sim
-for seed in 101 102 103; do
-    [ -f "sim/simulated_$seed.tif" ] || "$BIN/sarcodec" simulate "sim/simulated_$seed.tif" --size 1024 1024 --seed "$seed"
-done
-if [ ! -f "$RUN/run.json" ]; then
-    "$BIN/sarcodec" train-variable "$DATA/train" sim -o "$RUN" --seed 1 --prepare-only \
-        --validation '*Frankfurt*' --validation '*Spain*' --validation '*Somalia*'
-fi
-"$BIN/sarcodec" train-variable --resume "$RUN"
+bash benchmarks/train_for_all_rates.sh train-variable "${RUN:-runs/residual64}"

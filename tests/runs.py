@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,24 @@ def config(**changes: Any) -> train_config.TrainConfig:
         "tensorboard": False,
     }
     return train_config.TrainConfig(**(settings | changes))
+
+
+class Interrupted(Exception):
+    pass
+
+
+def stopping(function: Callable[..., Any], calls: int) -> Callable[..., Any]:
+    """Do as ``function``, and stop everything after so many calls."""
+    done = []
+
+    def stop(*args: Any) -> Any:
+        result = function(*args)
+        done.append(None)
+        if len(done) == calls:
+            raise Interrupted
+        return result
+
+    return stop
 
 
 def history(run: Path) -> list[dict[str, float]]:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import io as bytes_io
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,22 @@ def simulated_db(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
     return radiometry.to_db(sigma0, radiometry.Quantity.INTENSITY)
 
 
+def written(save: Callable[[Path, Any], str], model: Any) -> bytes:
+    """The file of a model."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tiny.ckpt"
+        save(path, model)
+        return path.read_bytes()
+
+
+def read(load: Callable[[Path], Any], data: bytes) -> Any:
+    """The model of a file's bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tiny.ckpt"
+        path.write_bytes(data)
+        return load(path)
+
+
 @functools.cache
 def lapped_bytes() -> bytes:
     """The file of a lapped model that is fitted a little; its restorer is random, small, and sees as far as any."""
@@ -144,18 +161,14 @@ def lapped_bytes() -> bytes:
     torch.manual_seed(0)
     network = pytorch.Network(restorer.RestorerConfig(8, 4, 8))
     torch.nn.init.normal_(network.layers[-1].weight, std=0.01)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tiny.ckpt"
-        lapped_model.save(path, lapped_model.LappedModel(coder, network.to_restorer(), coefficient_fit.RATE_WEIGHT))
-        return path.read_bytes()
+    return written(
+        lapped_model.save, lapped_model.LappedModel(coder, network.to_restorer(), coefficient_fit.RATE_WEIGHT)
+    )
 
 
 @functools.cache
 def lapped() -> lapped_model.LappedModel:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tiny.ckpt"
-        path.write_bytes(lapped_bytes())
-        return lapped_model.load(path)
+    return read(lapped_model.load, lapped_bytes())
 
 
 @functools.cache
@@ -174,18 +187,12 @@ def variable_bytes() -> bytes:
     network = decoder_network.DecoderNetwork(26, (8, 8, 4))
     for weights in network.parameters():
         torch.nn.init.normal_(weights, std=0.1)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tiny.ckpt"
-        variable_model.save(path, variable_model.VariableModel(transform, coder, network.export(), 0.35))
-        return path.read_bytes()
+    return written(variable_model.save, variable_model.VariableModel(transform, coder, network.export(), 0.35))
 
 
 @functools.cache
 def variable() -> variable_model.VariableModel:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tiny.ckpt"
-        path.write_bytes(variable_bytes())
-        return variable_model.load(path)
+    return read(variable_model.load, variable_bytes())
 
 
 @functools.cache

@@ -19,6 +19,7 @@ from hostile import changes
 from sarcodec import tiling
 from sarcodec.autoencoder import checkpoint
 from sarcodec.container import archive as container_archive
+from sarcodec.container import compact
 from sarcodec.raster import geotiff
 from sarcodec.raster import info as raster_info
 from sarcodec.scene import files, model_store, verify
@@ -145,7 +146,7 @@ def _forge_bomb(entries: dict[str, bytes], rng: random.Random) -> tuple[dict[str
 def _record(entries: dict[str, bytes]) -> dict[str, Any]:
     if container_archive.HEADER in entries:
         return dict(json.loads(entries[container_archive.HEADER]))
-    inflate = zlib.decompressobj(-15, zdict=container_archive.DICTIONARY)
+    inflate = zlib.decompressobj(-15, zdict=compact.DICTIONARY)
     return dict(json.loads(inflate.decompress(entries[container_archive.COMPACT_HEADER])))
 
 
@@ -153,7 +154,7 @@ def _with_record(entries: dict[str, bytes], record: dict[str, Any]) -> dict[str,
     text = json.dumps(record).encode()
     if container_archive.HEADER in entries:
         return entries | {container_archive.HEADER: text}
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=container_archive.DICTIONARY)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=compact.DICTIONARY)
     return entries | {container_archive.COMPACT_HEADER: deflate.compress(text) + deflate.flush()}
 
 

@@ -20,7 +20,7 @@ import safe_product
 import tiny
 from sarcodec import cli, errors
 from sarcodec.codec import codec
-from sarcodec.container import archive as container_archive
+from sarcodec.container import compact
 from sarcodec.raster import arrays as raster_arrays
 from sarcodec.scene import arrays, files, model_store
 
@@ -141,10 +141,10 @@ def test_harmless_changes_of_the_archive(scenes: tuple[bytes, bytes]) -> None:
 def reheaded(data: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
     """Change the header of a file; its digest, of the other entries, stays."""
     entries = entries_of(data)
-    inflate = zlib.decompressobj(-15, zdict=container_archive.DICTIONARY)
+    inflate = zlib.decompressobj(-15, zdict=compact.DICTIONARY)
     record = json.loads(inflate.decompress(entries["header"]))
     change(record)
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=container_archive.DICTIONARY)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=compact.DICTIONARY)
     text = json.dumps(record).encode()
     return packed(entries | {"header": deflate.compress(text) + deflate.flush()})
 

@@ -85,13 +85,26 @@ def test_a_guaranteed_error_of_a_wild_image() -> None:
     assert flags >> 6 == 3
 
 
-@pytest.mark.parametrize(("shape", "step"), [((70, 130), 1400), ((64, 64), 600), ((1, 3), 1500)])
-def test_the_lapped_codec(shape: tuple[int, int], step: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "shape", "step"),
+    [
+        ("lapped", (70, 130), 1400),
+        ("lapped", (64, 64), 600),
+        ("lapped", (1, 3), 1500),
+        ("variable", (40, 66), 1400),
+        ("variable", (16, 16), 700),
+        ("variable", (1, 3), 1500),
+    ],
+)
+def test_codecs_for_all_rates(kind: str, shape: tuple[int, int], step: int) -> None:
+    make, file = {
+        "lapped": (tiny.lapped_codec, tiny.lapped_bytes),
+        "variable": (tiny.variable_codec, tiny.variable_bytes),
+    }[kind]
     image = tiny.simulated_db(shape, 3)
-    model = tiny.lapped_codec()
-    data = sarcodec.compress(image, quantity="db", step=step, model=model)
-    found = plain_pixels.restore(data, tiny.lapped_bytes())[0]
-    assert np.abs(found - sarcodec.decompress(data, model=model)).max() < TOLERANCE_DB
+    data = sarcodec.compress(image, quantity="db", step=step, model=make())
+    found = plain_pixels.restore(data, file())[0]
+    assert np.abs(found - sarcodec.decompress(data, model=make())).max() < TOLERANCE_DB
 
 
 def test_tiles_of_the_lapped_codec() -> None:
@@ -105,15 +118,6 @@ def test_tiles_of_the_lapped_codec() -> None:
     found = plain_pixels.restore(data, tiny.lapped_bytes())
     expected = sarcodec.decompress(data, model=tiny.lapped_codec())
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE_DB)
-
-
-@pytest.mark.parametrize(("shape", "step"), [((40, 66), 1400), ((16, 16), 700), ((1, 3), 1500)])
-def test_the_variable_rate_autoencoder(shape: tuple[int, int], step: int) -> None:
-    image = tiny.simulated_db(shape, 3)
-    model = tiny.variable_codec()
-    data = sarcodec.compress(image, quantity="db", step=step, model=model)
-    found = plain_pixels.restore(data, tiny.variable_bytes())[0]
-    assert np.abs(found - sarcodec.decompress(data, model=model)).max() < TOLERANCE_DB
 
 
 def test_tiles_of_the_variable_rate_autoencoder() -> None:

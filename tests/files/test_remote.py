@@ -24,6 +24,7 @@ from sarcodec import errors
 from sarcodec.codec import encoding
 from sarcodec.container import archive
 from sarcodec.files import remote
+from sarcodec.lapped import lower
 from sarcodec.scene import files, verify
 
 SECRET = "X-Amz-Signature=5ec2e7%2Fvh&token=5ec2e7"
@@ -78,6 +79,59 @@ def test_a_window_takes_few_requests_and_bytes(server: serving.Server) -> None:
         assert sum(asked) <= 9 * (entry + 100) < path.stat().st_size / 20
         image.read(1, ((520, 630), (520, 630)))
         assert server.sent() == []
+
+
+@pytest.fixture(scope="module")
+def textured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A band of 3×3 tiles of the default codec, with records of lost speckle."""
+    path = tmp_path_factory.mktemp("textured") / "a.sarc"
+    band = np.random.default_rng(5).gamma(1, 1, (2100, 2900)).astype(np.float32)
+    band *= np.kron(np.random.default_rng(6).gamma(0.5, 2, (33, 46)), np.ones((64, 64)))[:2100, :2900] + 0.01
+    band[1000:1100] = np.nan
+    files.compress_file(band, path, quantity="intensity", quality=40)
+    return path
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_reduced_images_take_the_heads_of_tiles(
+    server: serving.Server, textured: Path, monkeypatch: pytest.MonkeyPatch, power: bool
+) -> None:
+    monkeypatch.setattr(remote, "TAIL", 4096)
+    (server.folder / "b.sarc").write_bytes(textured.read_bytes())
+    with sarcodec.open(textured) as image:
+        expected = image.read(1, reduce=5, power=power)
+    with sarcodec.open(f"http://{server.host}/b.sarc") as image:
+        server.sent()
+        np.testing.assert_array_equal(image.read(1, reduce=5, power=power), expected)
+    asked = sum(server.sent())
+    assert asked < (0.3 if power else 0.02) * textured.stat().st_size
+
+
+def test_what_heads_do_not_tell_is_read(
+    server: serving.Server, textured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streams that are longer than foretold, and records of lost speckle that are."""
+    monkeypatch.setattr(remote, "TAIL", 4096)
+    (server.folder / "b.sarc").write_bytes(textured.read_bytes())
+    with sarcodec.open(textured) as image:
+        expected = image.read(1, reduce=5)
+    for margin, room in ((0.1, lower.RECORD), (lower.MARGIN, -500)):
+        monkeypatch.setattr(lower, "MARGIN", margin)
+        monkeypatch.setattr(lower, "RECORD", room)
+        with sarcodec.open(f"http://{server.host}/b.sarc") as image:
+            server.sent()
+            np.testing.assert_array_equal(image.read(1, reduce=5), expected)
+        assert sum(server.sent()) > 0.9 * textured.stat().st_size
+
+
+def test_no_head_of_another_entry(server: serving.Server, textured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "TAIL", 4096)
+    data = bytearray(textured.read_bytes())
+    place = data.index(b"PK\3\4")
+    data[place + 30 : place + 33] = b"1/9"
+    (server.folder / "b.sarc").write_bytes(data)
+    with sarcodec.open(f"http://{server.host}/b.sarc") as image, pytest.raises(errors.FormatError, match="damaged"):
+        image.read(1, reduce=5)
 
 
 def ways_in(url: str, local: Path) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import plain_decoder
 import tiny
 from sarcodec import errors
 from sarcodec.entropy import scale, trellis
+from sarcodec.entropy.network import OCTAVE
 from sarcodec.entropy.symbols import CENTROIDS, HIGHEST, LOWEST, TABLES, table_index
-from sarcodec.lapped import coefficients, neighbourhood, transform
+from sarcodec.lapped import coefficients, transform
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.training import coefficient_fit
 
@@ -77,7 +78,7 @@ def test_levels_beyond_the_tables_shift() -> None:
     levels = blank().network.prior(0, 1).astype(np.uint8)
     shift, index = table_index(levels)
     assert shift[0] > 5
-    assert HIGHEST - neighbourhood.OCTAVE < index[0] + LOWEST <= HIGHEST
+    assert HIGHEST - OCTAVE < index[0] + LOWEST <= HIGHEST
     symbols = random_symbols((2, 2), 1 << 14, 1)
     assert len(blank().encode(symbols, 1)) < 4 * 2 + 16
 

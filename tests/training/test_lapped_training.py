@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,12 @@ import numpy as np
 import pytest
 
 import tiny
+from runs import Interrupted, stopping
 from sarcodec import errors
 from sarcodec.lapped import model as lapped_model
-from sarcodec.training import coefficient_fit, lapped_codec, resumable
-from sarcodec.training.lapped_codec import Image, LappedConfig
+from sarcodec.training import coefficient_fit, lapped_codec, prepared_run, resumable
+from sarcodec.training.lapped_codec import LappedConfig
+from sarcodec.training.prepared_run import Image
 
 CONFIG = LappedConfig(
     rounds=1,
@@ -68,24 +69,6 @@ def test_resuming_what_is_finished_changes_nothing(finished: Path) -> None:
     assert (finished / "model.ckpt").read_bytes() == before
 
 
-class Interrupted(Exception):
-    pass
-
-
-def stopping(function: Callable[..., Any], calls: int) -> Callable[..., Any]:
-    """Do as ``function``, and stop everything after so many calls."""
-    done = []
-
-    def stop(*args: Any) -> Any:
-        result = function(*args)
-        done.append(None)
-        if len(done) == calls:
-            raise Interrupted
-        return result
-
-    return stop
-
-
 @pytest.mark.parametrize(
     ("module", "where", "calls"), [(resumable, "save", 4), (lapped_codec, "_write_pairs", 1)], ids=["save", "pairs"]
 )
@@ -137,8 +120,8 @@ def test_decode(finished: Path) -> None:
 
 
 def test_images_round_trip(tmp_path: Path) -> None:
-    lapped_codec.write_images(tmp_path / "images.npz", images())
-    again = lapped_codec.read_images(tmp_path / "images.npz")
+    prepared_run.write_images(tmp_path / "images.npz", images())
+    again = prepared_run.read_images(tmp_path / "images.npz")
     for a, b in zip(again, images(), strict=True):
         assert (a.name, a.validation) == (b.name, b.validation)
         np.testing.assert_array_equal(a.db, b.db)

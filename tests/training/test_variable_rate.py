@@ -1,20 +1,19 @@
 """Training the variable-rate autoencoder: a tiny run, interrupted and not."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import tiny
+from runs import Interrupted, stopping
 from sarcodec import errors
 from sarcodec.entropy import scale
 from sarcodec.scene import arrays, model_store
-from sarcodec.training import decoder_network, resumable, variable_rate
-from sarcodec.training.lapped_codec import Image
+from sarcodec.training import decoder_network, lapped_codec, resumable, variable_rate
+from sarcodec.training.prepared_run import Image
 from sarcodec.training.variable_rate import VariableRateConfig
 from sarcodec.variable import decoder
 from sarcodec.variable import model as variable_model
@@ -58,7 +57,7 @@ def test_a_run(finished: Path) -> None:
     (line,) = (finished / "history.jsonl").read_text().splitlines()
     record = json.loads(line)
     assert record == model.training["last"]
-    rates = [record[f"bpp@{scale.step_db(step):.3g}"] for step in variable_rate.FIXED_STEPS]
+    rates = [record[f"bpp@{scale.step_db(step):.3g}"] for step in lapped_codec.FIXED_STEPS]
     assert rates == sorted(rates, reverse=True)
 
 
@@ -69,24 +68,6 @@ def test_what_it_makes_is_a_codec(finished: Path) -> None:
     assert len(coarse) < len(fine)
     found = [np.mean((arrays.decompress(data, model=model) - pixels) ** 2) for data in (fine, coarse)]
     assert found[0] < found[1] < np.var(pixels)
-
-
-class Interrupted(Exception):
-    pass
-
-
-def stopping(function: Callable[..., Any], calls: int) -> Callable[..., Any]:
-    """Do as ``function``, and stop everything after so many calls."""
-    done = []
-
-    def stop(*args: Any) -> Any:
-        result = function(*args)
-        done.append(None)
-        if len(done) == calls:
-            raise Interrupted
-        return result
-
-    return stop
 
 
 def test_an_interrupted_run_ends_like_a_whole_one(

@@ -16,7 +16,7 @@ from sarcodec.autoencoder import normalization
 from sarcodec.cli import terminal
 
 if TYPE_CHECKING:
-    from sarcodec.training import lapped_codec
+    from sarcodec.training import prepared_run
 
 
 def prepare(
@@ -252,17 +252,11 @@ def train_lapped(
     """Train the lapped codec, the default of compress, or continue a run exactly where it stopped."""
     from sarcodec.training import lapped_codec
 
+    config = lapped_codec.LappedConfig(seed=seed, restorer_steps=restorer_steps)
     if resume is None:
-        if not inputs or output is None:
-            raise errors.InputError("train-lapped: pass images and --output RUN, or --resume RUN")
-        config = lapped_codec.LappedConfig(seed=seed, restorer_steps=restorer_steps)
-        lapped_codec.start(output, list(_filled_images(inputs, validation or [])), config)
-        resume = output
-    if prepare_only:
-        terminal.say(f"{resume}: prepared; train it with --resume {resume}")
-        return
-    for line in lapped_codec.resume(resume, device):
-        terminal.say(line)
+        resume = _checked("train-lapped", inputs, output)
+        lapped_codec.start(resume, _filled_images(inputs or [], validation or []), config)
+    _train_on(resume, prepare_only, lapped_codec.resume(resume, device))
 
 
 def train_variable(
@@ -278,29 +272,42 @@ def train_variable(
     """Train a variable-rate residual autoencoder, one model for all rates, or continue a run where it stopped."""
     from sarcodec.training import variable_rate
 
+    config = variable_rate.VariableRateConfig(seed=seed, network_steps=network_steps)
     if resume is None:
-        if not inputs or output is None:
-            raise errors.InputError("train-variable: pass images and --output RUN, or --resume RUN")
-        config = variable_rate.VariableRateConfig(seed=seed, network_steps=network_steps)
-        variable_rate.start(output, list(_filled_images(inputs, validation or [])), config)
-        resume = output
-    if prepare_only:
-        terminal.say(f"{resume}: prepared; train it with --resume {resume}")
-        return
-    for line in variable_rate.resume(resume, device):
-        terminal.say(line)
+        resume = _checked("train-variable", inputs, output)
+        variable_rate.start(resume, _filled_images(inputs or [], validation or []), config)
+    _train_on(resume, prepare_only, variable_rate.resume(resume, device))
 
 
-def _filled_images(inputs: list[Path], validation: list[str]) -> Iterator[lapped_codec.Image]:
+def _checked(command: str, inputs: list[Path] | None, output: Path | None) -> Path:
+    """Return the folder of a new run; InputError where it, or images for it, are not named."""
+    if not inputs or output is None:
+        raise errors.InputError(f"{command}: pass images and --output RUN, or --resume RUN")
+    return output
+
+
+def _filled_images(inputs: list[Path], validation: list[str]) -> list[prepared_run.Image]:
     """Read every band; invalid pixels take the mean of the valid ones."""
     from sarcodec import radiometry
     from sarcodec.evaluation import chips
-    from sarcodec.training import lapped_codec
+    from sarcodec.training import prepared_run
 
+    found = []
     for chip in chips.read(inputs):
         if chip.valid.any():
             held_out = any(fnmatch.fnmatch(chip.image, pattern) for pattern in validation)
-            yield lapped_codec.Image(chip.name, radiometry.fill_with_mean(chip.db, chip.valid), held_out)
+            db = radiometry.fill_with_mean(chip.db, chip.valid)
+            found.append(prepared_run.Image(chip.name, db, held_out))
+    return found
+
+
+def _train_on(run: Path, prepare_only: bool, lines: Iterator[str]) -> None:
+    """Train a run that has begun to its end, which ``lines`` does and tells, unless it was to be prepared alone."""
+    if prepare_only:
+        terminal.say(f"{run}: prepared; train it with --resume {run}")
+        return
+    for line in lines:
+        terminal.say(line)
 
 
 def calibrate(

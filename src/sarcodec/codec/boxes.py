@@ -21,6 +21,14 @@ def means(values: npt.NDArray[Any], factor: int) -> npt.NDArray[np.float32]:
     return (sums(values, factor) / sums(np.ones(values.shape, bool), factor)).astype(np.float32)
 
 
+def valid_means(values: npt.NDArray[np.floating[Any]], factor: int) -> npt.NDArray[np.float32]:
+    """Return the mean of the finite values (H, W) of boxes, float32; NaN where they are less than half of a box."""
+    valid = np.isfinite(values)
+    counts, sizes = sums(valid, factor), sums(np.ones(values.shape, bool), factor)
+    found = sums(np.where(valid, values, 0), factor) / np.maximum(counts, 1)
+    return np.where(2 * counts >= sizes, found, np.nan).astype(np.float32)
+
+
 def means_of_power(db: npt.NDArray[Any], factor: int) -> npt.NDArray[np.float32]:
     """Return the mean power over boxes of an image in dB (H, W), in dB, float32."""
     top = largest(db, factor)  # of which all are parts: no power overflows

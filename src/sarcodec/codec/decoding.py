@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors, radiometry, tiling
-from sarcodec.codec import boxes, stored_tiles
+from sarcodec.codec import boxes, mask_rows, stored_tiles
 from sarcodec.codec import engine as engines
 from sarcodec.container import archive, packing
 from sarcodec.speckle import record, render
@@ -62,7 +62,7 @@ def strips(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> It
     dtype, nodata = packing.working(raster)
     packed = packing.Packing.of(raster, wanted.band)
     constant = _constant(reader, wanted.band, quantity, dtype, nodata)
-    mask_rows = stored_tiles.MaskRows(reader, wanted.band, wanted.window, wanted.reduce)
+    masks = mask_rows.MaskRows(reader, wanted.band, wanted.window, wanted.reduce)
     found = _decoded if wanted.reduce <= engine.reduces else _averaged
     for top, db in found(reader, engine, wanted):
         rows = max(CONVERT_PIXELS // db.shape[1], 1)
@@ -73,7 +73,7 @@ def strips(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> It
                 pixels[:] = constant
             elif packed is not None:
                 pixels = packed.snap(pixels)
-            codes = mask_rows.rows(top + first, top + first + len(part))
+            codes = masks.rows(top + first, top + first + len(part))
             for code in np.unique(codes[codes != radiometry.Fill.VALID]):
                 pixels[codes == code] = radiometry.fill_value(int(code), pixels.dtype, nodata)
             yield top + first, pixels

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,19 @@ class TileCoder(Protocol):
         ...
 
 
+@runtime_checkable
+class HeadCoder(TileCoder, Protocol):
+    """Decodes tiles from the heads of their bytes, too."""
+
+    def head(self, size: tuple[int, int]) -> int:
+        """Return how many bytes of a tile of ``size`` (h, w) most likely suffice."""
+        ...
+
+    def decode_heads(self, data: Sequence[bytes], size: tuple[int, int]) -> list[FloatArray] | None:
+        """Do as :meth:`decode` does with the first bytes of each; None where they do not suffice."""
+        ...
+
+
 class Engine(Protocol):
     """How the codec codes tiles.
 
@@ -158,6 +171,17 @@ class Engine(Protocol):
         with ``power`` of power.
         """
         ...
+
+
+MOST_DB = 4096.0
+"""What is further from a band's offset is clipped, by engines that take one away; no radar sees such."""
+
+
+def outside(db: FloatArray, offset: np.float32) -> int:
+    """Count the pixels that are further than :data:`MOST_DB` from an offset."""
+    if not db.size or (db.min() >= offset - MOST_DB and db.max() <= offset + MOST_DB):
+        return 0
+    return int(np.count_nonzero(np.abs(db - offset) > MOST_DB))
 
 
 def groups(count: int) -> tuple[tuple[int, ...], ...]:

@@ -7,15 +7,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import ParamSpec
+from typing import ParamSpec, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors, radiometry, tiling
-from sarcodec.codec import boxes
 from sarcodec.codec import engine as engines
-from sarcodec.container import archive, header, masks
+from sarcodec.container import archive, header
 from sarcodec.runtime import threads
 
 FloatArray = npt.NDArray[np.float32]
@@ -187,9 +186,11 @@ class LatentTiles:
         records = [reader.header.bands[number] for number in self._group]
         self.coder = engine.at(records, reader.header.step, reduce=reduce, power=power)
         self._grid = grid(reader, reduce)
+        whole = latent_shape((self._grid.tile, self._grid.tile), self.coder.stride)
+        self._head = self.coder.head(whole) if isinstance(self.coder, engines.HeadCoder) else 0
         self._rows, self._columns = self._grid.rows_of(needed), self._grid.columns_of(needed)
         self._pool, self._blas = futures.ThreadPoolExecutor(engine.workers), threads.one_each()
-        self._cache: dict[tuple[int, int], futures.Future[Latents]] = {}
+        self._cache: dict[tuple[int, int], futures.Future[Latents | None]] = {}
 
     def __enter__(self) -> LatentTiles:
         self._blas.__enter__()
@@ -202,7 +203,7 @@ class LatentTiles:
     def ahead(self, row: int) -> None:
         """Begin to decode the tiles of a row of the grid that are needed, if there are any."""
         if row in self._rows:
-            self._reader.prefetch(self._names(row if self._cache else self._rows.start))
+            self._reader.prefetch(self._wanted(row if self._cache else self._rows.start))
             for column in self._columns:
                 self._begin(row, column)
 
@@ -225,7 +226,7 @@ class LatentTiles:
             for column in self._grid.columns_of(window):
                 whole = self._grid.at(row, column).core.divided(stride)
                 shared = whole.shared(place)
-                for latent, block in zip(latents, self._begin(row, column).result(), strict=True):
+                for latent, block in zip(latents, self._found(row, column), strict=True):
                     latent[(slice(None), *shared.inside(place))] = block[(slice(None), *shared.inside(whole))]
         return latents
 
@@ -233,23 +234,32 @@ class LatentTiles:
         """Drop tiles of the rows above ``row``."""
         self._cache = {key: value for key, value in self._cache.items() if key[0] >= row}
 
-    def _names(self, first: int) -> Iterator[str]:
-        """Yield the entries that will be read from a row of the grid on: of tiles that are not known, and masks."""
+    def _found(self, row: int, column: int) -> Latents:
+        """Return the latents of a tile once they are decoded, from all its bytes where the first ones did not do."""
+        found = self._begin(row, column).result()
+        return self._decode(self._entries(row, column), row, column) if found is None else found
+
+    def _wanted(self, first: int) -> Iterator[tuple[str, int]]:
+        """Yield what will be read from a row of the grid on: entries, and how many bytes of each; 0 for the whole."""
         for row in range(first, self._rows.stop):
             for column in self._columns:
                 known = self._recent.get((*self._form, self._group[-1], row, column)) is not None
                 for band in self._group:
                     mask, tile = archive.mask_name(band, row, column), archive.tile_name(band, row, column)
-                    yield from (
-                        name for name in (mask, tile) if name in self._reader and not (known and name == tile)
-                    )
+                    if mask in self._reader:
+                        yield mask, 0
+                    if tile in self._reader and not known:
+                        yield tile, self._head
 
-    def _begin(self, row: int, column: int) -> futures.Future[Latents]:
+    def _begin(self, row: int, column: int) -> futures.Future[Latents | None]:
+        """Decode a tile in a thread; what it returns is None where the first bytes did not tell all."""
         if (row, column) not in self._cache:
             known = self._recent.get((*self._form, self._group[-1], row, column)) or self._blank(row, column)
             if known is None:
-                entries = [self._data(band, row, column) for band in self._group]
-                self._cache[row, column] = self._pool.submit(self._decode, entries, row, column)
+                heads = self._heads(row, column)
+                work = self._decode if heads is None else self._decode_heads
+                entries = self._entries(row, column) if heads is None else heads
+                self._cache[row, column] = self._pool.submit(work, entries, row, column)
             else:
                 self._cache[row, column] = futures.Future()
                 self._cache[row, column].set_result(known)
@@ -264,69 +274,36 @@ class LatentTiles:
             return None
         return [np.zeros((self.coder.channels, *self._size(row, column)), np.float32) for _ in self._group]
 
-    def _data(self, band: int, row: int, column: int) -> bytes:
-        about = self._reader.header
-        entry = self._reader.read(archive.tile_name(band, row, column), entry_limit(about))
-        return archive.split_tile(entry, about)[0]
+    def _entries(self, row: int, column: int) -> list[bytes]:
+        """Read the symbols of a tile, of every band of the group."""
+        about, limit = self._reader.header, entry_limit(self._reader.header)
+        names = (archive.tile_name(band, row, column) for band in self._group)
+        return [archive.split_tile(self._reader.read(name, limit), about)[0] for name in names]
+
+    def _heads(self, row: int, column: int) -> list[bytes] | None:
+        """Read the first symbols of a tile; None where they would not do, or cost as much as all."""
+        if not self._head:
+            return None
+        names = (archive.tile_name(band, row, column) for band in self._group)
+        found = [self._reader.head(name, self._head) for name in names]
+        try:
+            heads = [archive.split_tile(head, self._reader.header)[0] for head in found if head is not None]
+        except errors.FormatError:  # the record of lost speckle alone is longer
+            return None
+        return heads if len(heads) == len(found) else None
 
     def _decode(self, entries: list[bytes], row: int, column: int) -> Latents:
-        latents = self.coder.decode(entries, self._size(row, column))
+        return self._kept(self.coder.decode(entries, self._size(row, column)), row, column)
+
+    def _decode_heads(self, heads: list[bytes], row: int, column: int) -> Latents | None:
+        coder = cast(engines.HeadCoder, self.coder)
+        found = coder.decode_heads(heads, self._size(row, column))
+        return None if found is None else self._kept(found, row, column)
+
+    def _kept(self, latents: Latents, row: int, column: int) -> Latents:
         self._recent.keep((*self._form, self._group[-1], row, column), latents)
         return latents
 
 
 def _size(latents: Latents) -> int:
     return sum(latent.nbytes for latent in latents)
-
-
-class MaskRows:
-    """Validity codes of the columns of ``window`` of a band, read in rows.
-
-    With ``reduce`` window and rows are of the image at 1/2^reduce of the resolution: a pixel of that is valid where
-    at least half of those that it covers are, else it has the largest of their codes.
-    """
-
-    def __init__(self, reader: archive.Reader, band: int, window: tiling.Window, reduce: int = 0) -> None:
-        self._reader, self._band, self._window, self._factor = reader, band, window, 1 << reduce
-        self._grid = tiling.TileGrid(*reader.header.shape[1:], reader.header.tile)
-        self._blocks: dict[tuple[int, int], npt.NDArray[np.uint8] | None] = {}
-
-    def rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
-        """Return the codes of rows ``[top, bottom)``."""
-        wanted = tiling.Window(top, bottom, self._window.left, self._window.right)
-        codes = np.zeros(wanted.shape, np.uint8)
-        for panel in wanted.panels(max(self._grid.tile // self._factor, 1)):
-            area = panel.enlarged(self._factor, self._grid.height, self._grid.width)
-            found = self._codes(area)
-            if found is not None:
-                codes[panel.inside(wanted)] = _majority(found, self._factor) if self._factor > 1 else found
-        first = self._grid.rows_of(wanted.enlarged(self._factor, self._grid.height, self._grid.width))[-1]
-        self._blocks = {place: block for place, block in self._blocks.items() if place[0] >= first}
-        return codes
-
-    def _codes(self, area: tiling.Window) -> npt.NDArray[np.uint8] | None:
-        """Return the codes of a window of the full image; None where all pixels are valid."""
-        codes = None
-        for row, column in itertools.product(self._grid.rows_of(area), self._grid.columns_of(area)):
-            block, core = self._block(row, column), self._grid.at(row, column).core
-            if block is not None:
-                codes = np.zeros(area.shape, np.uint8) if codes is None else codes
-                shared = core.shared(area)
-                codes[shared.inside(area)] = block[shared.inside(core)]
-        return codes
-
-    def _block(self, row: int, column: int) -> npt.NDArray[np.uint8] | None:
-        """Return the codes of a tile; None where it has no mask, for all its pixels are valid."""
-        if (row, column) not in self._blocks:
-            name, found = archive.mask_name(self._band, row, column), None
-            if name in self._reader:
-                data = self._reader.read(name, masks.mask_limit(self._grid.tile))
-                found = masks.unpack_mask(data, self._grid.at(row, column).core.shape)
-            self._blocks[row, column] = found
-        return self._blocks[row, column]
-
-
-def _majority(codes: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8]:
-    """Return 0 for boxes that are valid in at least half of their pixels, else the largest code."""
-    valid, pixels = boxes.sums(codes == 0, factor), boxes.sums(np.ones(codes.shape, bool), factor)
-    return np.where(2 * valid >= pixels, 0, boxes.largest(codes, factor)).astype(np.uint8)

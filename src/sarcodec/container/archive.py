@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from sarcodec import errors
-from sarcodec.container import product
+from sarcodec.container import compact, product
 from sarcodec.container.header import Header
 from sarcodec.files import remote, vsi
 
@@ -29,21 +29,7 @@ HEADER = "header.json"
 """Name of the header of version 1: JSON, deflated."""
 
 COMPACT_HEADER = "header"
-"""Name of the header of version 2: the same JSON, deflated with :data:`DICTIONARY` known beforehand."""
-
-DICTIONARY = (
-    b"EPSG:327EPSG:326sigma0 intensityamplitude DNgamma0beta0SOURCEACQUISITION_DATETIFFTAG_DATETIMETIFFTAG_SOFTWARE"
-    b'"AREA_OR_POINT":"Point""AREA_OR_POINT":"Area","contains modified Copernicus Sentinel data 20uncalibrated'
-    b'"gcps":[["gcp_crs":"EPSG:4326""band_tags":[{"POLARISATION":"units":["max_error_db":0.'
-    b'"quantity":"intensity","model":["0000000000000000","bounded",1,1],"step":1,"tile":1024,"bands":[[0.0]]'
-    b'"dtype":"uint16","nodata":0.0,"quantity":"dn","seed":1,"descriptions":["VV","VH"],["HH","HV"],'
-    b'{"format":"sarcodec","version":2,"created_by":"0.1.0","raster":{"count":1,"height":512,"width":512,'
-    b'"dtype":"float32","nodata":"nan","crs":"EPSG:4326","transform":[8.983152841195215e-05,0.0,-10.0,0.0,-8.983152841195'
-    b'215e-05,"descriptions":["VV"],"tags":{"ATTRIBUTION":"contains modified Copernicus Sentinel data","SOURCE":"",'
-    b'"UNITS":"sigma0 dB"}},"quantity":"db","model":["","lapped",64,4096],"step":1792,"tile":1024,"bands":[[-'
-    b']],"digest":"'
-)
-"""Part of the format: it must never change. Likely pieces of a header, the likeliest last."""
+"""Name of the header of version 2: the same JSON, deflated: see :mod:`sarcodec.container.compact`."""
 
 MAX_HEADER_BYTES = 1 << 24
 
@@ -54,6 +40,8 @@ AHEAD_ENTRIES = 1024
 LOCAL_HEADER = 1024
 """Bytes that are fetched for what ZIP has before an entry: 30, its name, and what tools add."""
 
+_LOCAL = 30
+"""Bytes of what ZIP has before an entry's name."""
 _ENTRY = re.compile(r"\d+/\d+\.\d+m?|product/.*[^/]|header(\.json)?", re.DOTALL)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
@@ -111,8 +99,7 @@ class Writer:
         if header.version == 1:
             self.add(HEADER, text, deflate=True)
         else:
-            deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zdict=DICTIONARY)
-            self.add(COMPACT_HEADER, deflate.compress(text) + deflate.flush())
+            self.add(COMPACT_HEADER, compact.deflated(text))
 
 
 class Reader:
@@ -213,14 +200,10 @@ class Reader:
     def _header_text(self) -> bytes:
         if COMPACT_HEADER not in self:
             return self.read(HEADER, MAX_HEADER_BYTES)
-        inflate = zlib.decompressobj(-zlib.MAX_WBITS, zdict=DICTIONARY)
         try:
-            text = inflate.decompress(self.read(COMPACT_HEADER, MAX_HEADER_BYTES), MAX_HEADER_BYTES)
-        except zlib.error as cause:
-            raise errors.FormatError(f"{self.name}: its header is damaged ({errors.plain(cause)})") from cause
-        if not inflate.eof:
-            raise errors.FormatError(f"{self.name}: its header is cut off, or of more than {MAX_HEADER_BYTES} bytes")
-        return text
+            return compact.inflated(self.read(COMPACT_HEADER, MAX_HEADER_BYTES), MAX_HEADER_BYTES)
+        except errors.FormatError as cause:
+            raise errors.FormatError(f"{self.name}: {cause}") from cause
 
     def __contains__(self, name: str) -> bool:
         """Tell whether there is an entry of that name."""
@@ -246,21 +229,47 @@ class Reader:
         except DAMAGE as cause:
             raise self._damaged(entry.filename, errors.plain(cause)) from cause
 
-    def prefetch(self, names: Iterable[str]) -> None:
+    def head(self, name: str, count: int) -> bytes | None:
+        """Return the first bytes of a remote file's entry, ``count`` at most, where that spares reading all of it.
+
+        They are not held to the entry's checksum, which is of all its bytes. None where the whole is to be read: of
+        what is not remote, deflated, or not much larger.
+        """
+        extent = self._head_extent(name, count)
+        if self._remote is None or extent is None:
+            return None
+        data = self._remote.part(*extent)
+        begins = _LOCAL + sum(int.from_bytes(data[place : place + 2], "little") for place in (26, 28))
+        if data[:4] != b"PK\3\4" or data[_LOCAL : _LOCAL + len(name)] != name.encode():
+            raise self._damaged(name, "something else lies where it should")
+        return data[begins:]
+
+    def _head_extent(self, name: str, count: int) -> remote.Range | None:
+        """Return where an entry's first bytes lie, with what ZIP has before them; None where to read the whole."""
+        entry = self._zip.getinfo(name)
+        if not 0 < 2 * count < entry.file_size or entry.compress_type != zipfile.ZIP_STORED:
+            return None
+        first, end = self._extent(entry)
+        return first, min(first + _LOCAL + len(name) + count, end)
+
+    def prefetch(self, wanted: Iterable[tuple[str, int]]) -> None:
         """Fetch entries of a remote file that will be read next, together: the first of them, up to :data:`AHEAD`.
 
-        Of another file nothing is read, and ``names`` is not looked at.
+        ``wanted`` are names, and as of :meth:`head` how many bytes are to be read of each; 0 for the whole. Of
+        another file nothing is read, and it is not looked at.
         """
         if self._remote is None:
             return
-        ranges, room = [], AHEAD
-        for name in itertools.islice(names, AHEAD_ENTRIES):
-            first, end = self._extent(self._zip.getinfo(name))
+        ranges, room, gap = [], AHEAD, remote.GAP
+        for name, count in itertools.islice(wanted, AHEAD_ENTRIES):
+            head = self._head_extent(name, count)
+            first, end = head or self._extent(self._zip.getinfo(name))
+            gap = remote.HEAD_GAP if head else gap
             room -= end - first
             if room < 0:
                 break
             ranges.append((first, end))
-        self._remote.fetch(ranges)
+        self._remote.fetch(ranges, gap)
 
     def _extent(self, entry: zipfile.ZipInfo) -> tuple[int, int]:
         """Return where the bytes of an entry begin and end in the file, with what ZIP has before them."""
@@ -291,7 +300,7 @@ class Reader:
         entries = sorted(self._zip.infolist(), key=lambda entry: entry.header_offset)
         for place, entry in enumerate(entries):
             if self._remote is not None and not self._remote.holds(self._extent(entry)):
-                self.prefetch(following.filename for following in entries[place:])
+                self.prefetch((following.filename, 0) for following in entries[place:])
             try:
                 with self._zip.open(entry) as stream:
                     while stream.read(1 << 20):

@@ -8,7 +8,6 @@ Minnen, "Integer networks for data compression with latent-variable models", ICL
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors
+from sarcodec.entropy.scale import STEPS_PER_OCTAVE
 from sarcodec.runtime.compiled import Array, compiled
 
 OCTAVE = 8
@@ -102,6 +102,17 @@ class IntegerNetwork:
             raise errors.FormatError(f"scale network: not valid ({cause})") from cause
 
 
+def priors(spread: Integers, step_index: int) -> Integers:
+    """Return the levels of spreads in units of two steps, int32 of the same shape.
+
+    A spread is 2048·log2 of 64 times half a standard deviation in dB.
+    """
+    # 2048·log2(64·sd/2/Δ): the step is 2^(index/256)/64
+    in_steps = spread - (step_index - 6 * STEPS_PER_OCTAVE) * OCTAVE
+    level: Integers = np.clip(in_steps >> 8, 0, LEVELS - 1).astype(np.int32)
+    return level
+
+
 def levels(mean64: FloatArray) -> Bytes:
     """Return the level 8·log2(n + 3), rounded, of whole numbers n from 0 to 2^24 − 4, at most 255.
 
@@ -150,16 +161,44 @@ def level_of(total: int, count: int, small: Array, fractions: Array) -> Any:
 
 
 @compiled
+def levels_of_sums(totals: Array, count: int, small: Array, fractions: Array, found: Array) -> None:
+    """Fill ``found`` (n,) with what :func:`level_of` says of totals (n,) of ``count`` each, as the table has it."""
+    levels = small[count]
+    for i in range(totals.size):
+        total = totals[i]
+        found[i] = levels[total] if total < levels.size else level_of(total, count, small, fractions)
+
+
+@compiled
 def propagate(inputs: Array, weights: tuple[Array, ...], biases: tuple[Array, ...], found: Array) -> None:
     """Run the network on inputs (features, n); fills ``found`` (n,). Sums are whole and below 2^24: exact."""
     for start in range(0, inputs.shape[1], _CHUNK):
         values = np.ascontiguousarray(inputs[:, start : start + _CHUNK])
         for layer in range(len(weights)):
-            sums = np.dot(weights[layer], values)
-            for o in range(sums.shape[0]):
-                for b in range(sums.shape[1]):
-                    scaled = math.floor((sums[o, b] + biases[layer][o]) * np.float32(1 / SCALE))
-                    sums[o, b] = min(max(np.float32(scaled), np.float32(0)), np.float32(LEVELS - 1))
+            sums = np.empty((weights[layer].shape[0], values.shape[1]), np.float32)
+            _layer(values, weights[layer], biases[layer], sums)
             values = sums
         for b in range(values.shape[1]):
-            found[start + b] = np.uint8(values[0, b])
+            found[start + b] = np.uint8(np.int32(values[0, b]))
+
+
+@compiled
+def _layer(values: Array, weight: Array, bias: Array, sums: Array) -> None:
+    """Fill the activations (outputs, n) of a layer; written so that compilers find whole vectors in it."""
+    least, most, unit = np.float32(0), np.float32(LEVELS - 1), np.float32(1 / SCALE)
+    fours = weight.shape[1] // 4 * 4
+    for o in range(weight.shape[0]):
+        row, w = sums[o], weight[o]
+        row[:] = bias[o]
+        for k in range(0, fours, 4):
+            first, second, third, fourth = values[k], values[k + 1], values[k + 2], values[k + 3]
+            for b in range(row.size):
+                row[b] += w[k] * first[b] + w[k + 1] * second[b] + w[k + 2] * third[b] + w[k + 3] * fourth[b]
+        for k in range(fours, weight.shape[1]):
+            other = values[k]
+            for b in range(row.size):
+                row[b] += w[k] * other[b]
+        for b in range(row.size):
+            scaled = row[b] * unit
+            scaled = scaled if scaled > least else least  # not min and max, which look for NaN one by one
+            row[b] = np.float32(np.int32(scaled if scaled < most else most))

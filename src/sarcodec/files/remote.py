@@ -22,6 +22,9 @@ TAIL = 256 << 10
 GAP = 64 << 10
 """Ranges that lie no further apart are one request, which reads what lies between them, too."""
 
+HEAD_GAP = 4 << 10
+"""The same where heads of entries alone are read, for what lies between them is nearly all of the file."""
+
 KEPT = 64 << 20
 """Bytes of ranges that are kept at most; those fetched last are, however many."""
 
@@ -187,18 +190,21 @@ class RemoteFile(io.RawIOBase):
         first, end = self._position, min(self._position + len(buffer), self._size)
         if first >= end:
             return 0
-        data = self._held(first, end)
-        if data is None:
-            (data,) = self._ask([(first, end)])
-        buffer[: end - first] = data
+        buffer[: end - first] = self.part(first, end)
         self._position = end
         return end - first
 
-    def fetch(self, ranges: Iterable[Range]) -> None:
-        """Read ranges [first, end) that will be asked for, all at once; those that are near each other as one."""
+    def part(self, first: int, end: int) -> bytes:
+        """Return a range [first, end) of the file, by a request where it was not fetched."""
+        found = self._held(first, end)
+        return self._ask([(first, end)])[0] if found is None else found
+
+    def fetch(self, ranges: Iterable[Range], gap: int = GAP) -> None:
+        """Read ranges [first, end) that will be asked for, all at once; those that lie within ``gap`` as one."""
         inside = [(max(first, 0), min(end, self._size)) for first, end in ranges]
         with self._lock:
-            missing = merged(part for part in inside if part[0] < part[1] and self._held(*part) is None)
+            unknown = (part for part in inside if part[0] < part[1] and self._held(*part) is None)
+            missing = merged(unknown, gap)
         if not missing:
             return
         found = self._ask(missing)
@@ -295,11 +301,11 @@ class RemoteFile(io.RawIOBase):
         return errors.RemoteError(f"{self.name}: {what} ({said})")
 
 
-def merged(ranges: Iterable[Range]) -> list[Range]:
-    """Return ranges in order, those that overlap or lie no further apart than :data:`GAP` as one."""
+def merged(ranges: Iterable[Range], gap: int = GAP) -> list[Range]:
+    """Return ranges in order, those that overlap or lie no further apart than ``gap`` as one."""
     found: list[Range] = []
     for first, end in sorted(ranges):
-        if found and first <= found[-1][1] + GAP:
+        if found and first <= found[-1][1] + gap:
             found[-1] = found[-1][0], max(end, found[-1][1])
         else:
             found.append((first, end))

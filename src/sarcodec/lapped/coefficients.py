@@ -28,6 +28,9 @@ from sarcodec.lapped.transform import BLOCK
 
 MAX_TILE_BLOCKS = 1 << 12
 
+UNKNOWN = 16
+"""Bytes that are made up after the head of a stream: more than the two words that a range decoder looks ahead."""
+
 Integers = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -108,6 +111,23 @@ class CoefficientCoder:
         corner = np.s_[:diagonals, :diagonals]
         symbols = np.ascontiguousarray(tile.symbols[corner]).reshape(min(diagonals, BLOCK), -1, *shape)
         return symbols, self._coder.restored(symbols, np.ascontiguousarray(tile.table[corner]))
+
+    def decode_head(
+        self, head: bytes, shape: tuple[int, int], step_index: int, diagonals: int
+    ) -> tuple[Integers, FloatArray] | None:
+        """Do as :meth:`decode` with the first bytes of a tile's; None where they do not tell all of the diagonals.
+
+        A range decoder finds symbols in order of what the bytes are as a number. Those that are the same for the
+        least and for the largest number with this head are so for what is between.
+        """
+        words = head[: 1 + (len(head) - 1) // 4 * 4]
+        try:
+            least, most = (
+                self.decode(words + fill * UNKNOWN, shape, step_index, diagonals) for fill in (b"\0", b"\xff")
+            )
+        except errors.FormatError:
+            return None
+        return least if np.array_equal(least[0], most[0]) else None
 
     def quantise(self, coefficients: FloatArray, step_index: int, weight: float, passes: int = 2) -> Integers:
         """Choose the symbols of a tile.

@@ -16,9 +16,6 @@ from sarcodec.runtime import threads
 
 FloatArray = npt.NDArray[np.float32]
 
-MOST_DB = 4096.0
-"""What is further from a band's offset is clipped; no radar sees such."""
-
 
 class LappedEngine:
     """The variable-rate codec of lapped transform, trellis, learned entropy coding and restoring network.
@@ -93,8 +90,8 @@ class LappedTileCoder:
         ]
 
     def outside(self, db: Sequence[FloatArray]) -> list[int]:
-        """Count pixels that are clipped at :data:`MOST_DB`."""
-        return [_outside(image, offset) for image, offset in zip(db, self.offsets, strict=True)]
+        """Count pixels that are clipped at :data:`engine.MOST_DB`."""
+        return [engine.outside(image, offset) for image, offset in zip(db, self.offsets, strict=True)]
 
     def encode(
         self, db: Sequence[FloatArray], core: engine.Core, valid: Sequence[engine.Mask]
@@ -104,7 +101,7 @@ class LappedTileCoder:
 
     def _encode(self, db: FloatArray, valid: engine.Mask, offset: np.float32, core: engine.Core) -> engine.Encoded:
         coder, block = self.model.coder, transform.BLOCK
-        centred = transform.extend(np.clip(db - offset, -MOST_DB, MOST_DB))
+        centred = transform.extend(np.clip(db - offset, -engine.MOST_DB, engine.MOST_DB))
         coefficients = transform.analyse(centred)
         inner = np.ascontiguousarray(engine.cut(coefficients, core, block))
         symbols = coder.quantise(inner, self.step, self.model.rate_weight, self.effort)
@@ -139,9 +136,3 @@ class LappedTileCoder:
         if self.networked and self.network is not None:
             centred = self.network(centred, scale.step_db(self.step))
         return centred + offset
-
-
-def _outside(db: FloatArray, offset: np.float32) -> int:
-    if not db.size or (db.min() >= offset - MOST_DB and db.max() <= offset + MOST_DB):
-        return 0
-    return int(np.count_nonzero(np.abs(db - offset) > MOST_DB))

@@ -13,6 +13,7 @@ away is left out. Fluctuations that are normal in dB add v·ln(10)/20 dB.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,6 +33,12 @@ DEAD_ZONE = 1.7
 
 FADING = 0.5
 """A ratio to training in the highest octave, around the diagonal f, counts at g to the power of (f/g)^FADING."""
+
+MARGIN = 32
+"""Deviations in training are taken to be so many times larger when the length of the head of a stream is foretold."""
+
+RECORD = 512
+"""Bytes that a tile may have before its symbols: the record of lost speckle."""
 
 MOST_DB = 10.0
 """More is not foretold: such a block is not of speckle, and what is known of it says little."""
@@ -84,8 +91,22 @@ class LowerTileCoder:
         """Decode the coefficients of a tile's lowest frequencies in dB, and what power lies above them: (C, h, w)."""
         return [self._decode(part, size) for part in data]
 
+    def head(self, size: tuple[int, int]) -> int:
+        """Return how many bytes of a tile of ``size`` (h, w) most likely suffice."""
+        spread = self.model.coder.network.spread_db
+        lowest = np.indices(spread.shape).sum(axis=0) < self.side - 1
+        bits = float(np.log2(1 + MARGIN * spread[lowest] / scale.step_db(self.step)).sum())
+        return math.ceil(size[0] * size[1] * bits / 8) + RECORD
+
+    def decode_heads(self, data: Sequence[bytes], size: tuple[int, int]) -> list[FloatArray] | None:
+        """Do as :meth:`decode` with the first bytes of each tile; None where they do not suffice."""
+        found = [self.model.coder.decode_head(part, size, self.step, self.side - 1) for part in data]
+        return [self._latent(one[1], size) for one in found if one] if all(found) else None
+
     def _decode(self, data: bytes, size: tuple[int, int]) -> FloatArray:
-        _, multiples = self.model.coder.decode(data, size, self.step, self.side - 1)
+        return self._latent(self.model.coder.decode(data, size, self.step, self.side - 1)[1], size)
+
+    def _latent(self, multiples: FloatArray, size: tuple[int, int]) -> FloatArray:
         low = np.zeros((self.side, self.side, *size), np.float32)
         low[:-1, :-1] = multiples * np.float32(scale.step_db(self.step))
         latent = low.reshape(-1, *size)

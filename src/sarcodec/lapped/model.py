@@ -6,25 +6,20 @@ alike.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from sarcodec import _version, errors
-from sarcodec.files import atomic, integrity, modelfile
+from sarcodec import _version
+from sarcodec.files import integrity, sealed
 from sarcodec.lapped import coefficients, restorer
 
-FORMAT, VERSION = "sarcodec lapped model", 1
+FORMAT = "sarcodec lapped model"
 CODER, RESTORER = "coder.", "restorer."
-RECORD = ("format", "version", "package_version", "restorer", "rate_weight", "restored_below", "training")
-"""Entries of the record besides the digest."""
+KIND = sealed.Kind(FORMAT, 1, ("restorer", "rate_weight", "restored_below", "training"), "a lapped model")
 EVERY_STEP = 1 << 16
 """Above every step index."""
 
@@ -64,55 +59,28 @@ class LappedModel:
 def save(path: str | os.PathLike[str], model: LappedModel, *, overwrite: bool = False) -> str:
     """Write a model whole or not at all and return its identity; errors as :func:`atomic.output`."""
     record = {
-        "format": FORMAT,
-        "version": VERSION,
-        "package_version": model.package_version,
         "restorer": model.restorer.config.to_dict(),
         "rate_weight": model.rate_weight,
         "restored_below": model.restored_below,
         "training": dict(model.training),
     }
-    arrays = {CODER + name: np.array(array) for name, array in model.coder.to_arrays().items()}
-    arrays |= {RESTORER + name: np.array(value, order="C") for name, value in model.restorer.weights.items()}
-    sealed = json.dumps(integrity.seal(arrays, record), sort_keys=True)
-    data = safetensors.numpy.save(arrays, {"sarcodec": sealed})
-    atomic.write_bytes(path, data, overwrite=overwrite)
-    return modelfile.identify(data)
+    arrays = {CODER + name: array for name, array in model.coder.to_arrays().items()}
+    arrays |= {RESTORER + name: value for name, value in model.restorer.weights.items()}
+    return sealed.save(path, KIND, arrays, record, model.package_version, overwrite=overwrite)
 
 
 def load(path: str | os.PathLike[str], *, made: str = "") -> LappedModel:
-    """Read a model; FormatError when the file is missing, foreign, truncated, altered or of a newer version.
-
-    ``made`` as of :func:`checkpoint.load`.
-    """
-    source = Path(path)
-    data = modelfile.read_bytes(source)
-    try:
-        record = json.loads(modelfile.metadata(data)["sarcodec"])
-        if (record["format"], record["version"]) != (FORMAT, VERSION):
-            raise errors.FormatError(
-                f"model {source}: is {record['format']!r} version {record['version']!r}; this package reads "
-                f"{FORMAT!r} version {VERSION} here, a newer one needs a newer sarcodec"
-            )
-        arrays, identity = safetensors.numpy.load(data), modelfile.identify(data)
-        integrity.check(arrays, record, integrity.Told(str(source), identity, made), RECORD)
-        coder = {n.removeprefix(CODER): a for n, a in arrays.items() if n.startswith(CODER)}
-        weights = {
-            n.removeprefix(RESTORER): a.astype(np.float32) for n, a in arrays.items() if n.startswith(RESTORER)
-        }
+    """Read a model; errors and ``made`` as of :func:`sealed.opened`."""
+    with sealed.opened(path, KIND, made) as found:
+        record = found.record
+        weights = {name: array.astype(np.float32) for name, array in found.part(RESTORER).items()}
         return LappedModel(
-            coder=coefficients.CoefficientCoder.from_arrays(coder),
+            coder=coefficients.CoefficientCoder.from_arrays(found.part(CODER)),
             restorer=restorer.Restorer(restorer.RestorerConfig.from_dict(record["restorer"]), weights),
             rate_weight=float(record["rate_weight"]),
             training=dict(record["training"]),
             restored_below=int(record.get("restored_below", EVERY_STEP)),
-            identity=identity,
+            identity=found.identity,
             package_version=str(record["package_version"]),
-            in_integers=integrity.network_of(identity),
+            in_integers=integrity.network_of(found.identity),
         )
-    except errors.SarcodecError:
-        raise
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError, RecursionError) as cause:
-        raise errors.FormatError(
-            f"model {source}: not a lapped model of sarcodec, or damaged ({errors.plain(cause)})"
-        ) from cause

@@ -18,8 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors
-from sarcodec.entropy.network import LEVELS, OCTAVE, IntegerNetwork, fractions, level_of, propagate, small_levels
-from sarcodec.entropy.scale import STEPS_PER_OCTAVE
+from sarcodec.entropy.network import (
+    IntegerNetwork,
+    fractions,
+    level_of,
+    levels_of_sums,
+    priors,
+    propagate,
+    small_levels,
+)
 from sarcodec.lapped.transform import BLOCK
 from sarcodec.runtime.compiled import Array, compiled
 
@@ -105,7 +112,7 @@ def _inputs(
     blocks = height * width
     known = magnitude.reshape(magnitude.shape[0], magnitude.shape[1], blocks)
     sums = np.empty((3, blocks), np.int32)
-    near = np.empty((height + 2, width + 2), np.int32)
+    near, around = np.empty((height + 2, width + 2), np.int32), np.empty(blocks, np.int32)
     top, end = rows_of(number)
     for row in range(top, end):
         column, j = number - row, row - top
@@ -132,12 +139,11 @@ def _inputs(
             near[y + 1, 0], near[y + 1, width + 1] = near[y + 1, 1], near[y + 1, width]
         near[0], near[height + 1] = near[1], near[height]
         for kind in range(3):
-            for b in range(blocks):
-                inputs[kind, j, b] = level_of(sums[kind, b], counts[kind, row, column], small, fractions)
+            levels_of_sums(sums[kind], counts[kind, row, column], small, fractions, inputs[kind, j])
         for y in range(height):
             for x in range(width):
-                around = near[y, x + 1] + near[y + 2, x + 1] + near[y + 1, x] + near[y + 1, x + 2]
-                inputs[3, j, y * width + x] = level_of(around, 4 * near_count, small, fractions)
+                around[y * width + x] = near[y, x + 1] + near[y + 2, x + 1] + near[y + 1, x] + near[y + 1, x + 2]
+        levels_of_sums(around, 4 * near_count, small, fractions, inputs[3, j])
         inputs[4, j] = level_of(total, near_count * blocks, small, fractions)
         inputs[5, j] = priors[row, column]
         inputs[6, j] = 2 * row
@@ -190,10 +196,7 @@ class ScaleNetwork:
 
     def priors(self, step_index: int) -> Integers:
         """Return the levels of the spread of all coefficients in units of two steps, (BLOCK, BLOCK) int32."""
-        # 2048·log2(64·sd/2/Δ): the step is 2^(index/256)/64
-        in_steps = self.spread - (step_index - 6 * STEPS_PER_OCTAVE) * OCTAVE
-        level: Integers = np.clip(in_steps >> 8, 0, LEVELS - 1).astype(np.int32)
-        return level
+        return priors(self.spread, step_index)
 
     def levels_of(self, symbols: Integers, step_index: int, diagonals: int = DIAGONALS) -> Bytes:
         """Return the level of every coefficient of a tile of known symbols (BLOCK, BLOCK, h, w); 0 beyond."""

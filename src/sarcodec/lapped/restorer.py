@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -148,15 +147,11 @@ class Running:
     """
 
     def __init__(self, data: bytes, cell: int) -> None:
-        self._data, self._cell = data, cell
-        self._session: onnx.Session | None = None
-        self._one_at_a_time = threading.Lock()
+        self._cell, self._network = cell, onnx.OneAtATime(lambda: data)
 
     def __call__(self, centred_db: FloatArray, step_db: float) -> FloatArray:
         """Restore an image: see :data:`Restore`."""
-        with self._one_at_a_time:
-            self._session = self._session or onnx.Session(self._data)
-            change = self._session(enter(centred_db, step_db, self._cell))
+        change = self._network(enter(centred_db, step_db, self._cell))
         return leave(change, centred_db, step_db, self._cell)
 
 

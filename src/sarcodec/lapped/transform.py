@@ -41,7 +41,7 @@ def analyse(pixels: FloatArray) -> FloatArray:
         (BLOCK, BLOCK, H/BLOCK, W/BLOCK): vertical and horizontal frequency, then the place of the block. Indexed
         ``[0, 0]`` it is BLOCK times the mean of each block.
     """
-    filtered = _mix(_mix(pixels, _prefilter(REACH)).T, _prefilter(REACH)).T
+    filtered = _mix(pixels, _prefilter(REACH))
     rows, columns = filtered.shape[0] // BLOCK, filtered.shape[1] // BLOCK
     cosine = _cosines(BLOCK)
     vertical = cosine @ filtered.reshape(rows, BLOCK, columns * BLOCK)
@@ -67,7 +67,7 @@ def synthesise(coefficients: FloatArray) -> FloatArray:
         blocks = blocks * np.float32(side / BLOCK)  # [0, 0] is side times the mean
     filtered = cosine.T @ (blocks @ cosine)
     filtered = filtered.transpose(0, 2, 1, 3).reshape(rows * side, columns * side)
-    return np.ascontiguousarray(_mix(_mix(filtered.T, matrix).T, matrix))
+    return _mix(filtered, matrix)
 
 
 def fill(pixels: FloatArray, valid: npt.NDArray[np.bool_]) -> FloatArray:
@@ -102,18 +102,30 @@ def noise(blocks: int, part: slice) -> FloatArray:
     """Return the variance in the pixels of a row of blocks, (blocks·BLOCK,), of white noise of 1 in some of them."""
     variance = np.zeros((blocks * BLOCK, BLOCK), np.float32)
     variance[part.start * BLOCK : part.stop * BLOCK] = 1
-    return _mix(variance, np.square(_prefilter(REACH).T))[:, 0]
+    _mix_rows(variance, np.square(_prefilter(REACH).T))
+    return variance[:, 0]
 
 
 def _mix(pixels: FloatArray, matrix: FloatArray) -> FloatArray:
-    """Apply a matrix (side, side) to the rows around every border between blocks of so many rows."""
-    side = len(matrix)
+    """Apply a matrix (side, side) to the pixels around every border between blocks of so many, both ways."""
     mixed = np.array(pixels, dtype=np.float32, order="C")
-    if side > 1 and (borders := pixels.shape[0] // side - 1) > 0:
-        reach = side // 2
-        squares = mixed[reach:-reach].reshape(borders, side, -1, side).transpose(0, 2, 1, 3)
-        squares[...] = matrix @ squares
+    _mix_rows(mixed, matrix)
+    squares = _squares(mixed.T, len(matrix)).swapaxes(-1, -2)
+    squares[...] = squares @ matrix.T
     return mixed
+
+
+def _mix_rows(mixed: FloatArray, matrix: FloatArray) -> None:
+    """Apply a matrix (side, side) to the rows around every border between blocks of so many rows, in place."""
+    squares = _squares(mixed, len(matrix))
+    squares[...] = matrix @ squares
+
+
+def _squares(pixels: FloatArray, side: int) -> FloatArray:
+    """Return the rows around borders between blocks of ``side`` rows, cut to squares: (borders, n, side, side)."""
+    borders = max(pixels.shape[0] // side - 1, 0) if side > 1 else 0  # blocks of one pixel have none to mix with
+    around = pixels[side // 2 :][: borders * side]
+    return around.reshape(borders, side, pixels.shape[1] // side, side).transpose(0, 2, 1, 3)
 
 
 @functools.cache

@@ -82,10 +82,7 @@ class SmallRaster:
         for top in range(0, height, rows):
             window = tiling.Window(top, min(top + rows, height), 0, width)
             power = _power(self._raster.read(band, window), self._quantity, self.info.working_nodata)
-            valid = np.isfinite(power)
-            counts, pixels = boxes.sums(valid, factor), boxes.sums(np.ones(power.shape, bool), factor)
-            means = boxes.sums(np.where(valid, power, 0), factor) / np.maximum(counts, 1)
-            strips.append(np.where(2 * counts >= pixels, means, np.nan).astype(np.float32))
+            strips.append(boxes.valid_means(power, factor))
         return resampled(np.concatenate(strips), (height, width), reduce, size)
 
 

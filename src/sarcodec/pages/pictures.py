@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sarcodec import radiometry
+
+PERCENTILES = 2, 98
+"""Of the dB that are black and white."""
 
 NATURAL_SIDE = 512
 """Pictures smaller than this are enlarged by a whole factor."""
@@ -47,6 +51,13 @@ def multilook(db: FloatArray, factor: int) -> FloatArray:
     mean = np.nansum(10.0 ** (blocks / 10.0), axis=(1, 3)) / np.maximum(count, 1)
     looks = 10.0 * np.log10(np.maximum(mean, radiometry.NOISE_FLOOR))
     return np.where(2 * count >= factor**2, looks, np.nan).astype(np.float32)
+
+
+def stretch(db: npt.NDArray[np.floating[Any]], otherwise: tuple[float, float]) -> tuple[float, float]:
+    """Return the dB of black and white: 2nd and 98th percentile of what is finite, ``otherwise`` where nothing is."""
+    finite = db[np.isfinite(db)]
+    low, high = (float(end) for end in np.percentile(finite, PERCENTILES)) if finite.size else otherwise
+    return low, max(high, low + 0.1)
 
 
 def indexed(values: FloatArray, low: float, high: float) -> Index:

@@ -105,6 +105,11 @@ class RasterInfo:
         tag = self.band_tags[band].get("POLARISATION", "") if band < len(self.band_tags) else ""
         return polarisation_from_text(f"{text or ''} {tag}")
 
+    def band_names(self) -> list[str]:
+        """Return what each band is called: its description, else its polarisation, else its number from 1."""
+        said = [*self.descriptions, *[None] * self.count][: self.count]
+        return [text or self.polarisation(band) or str(band + 1) for band, text in enumerate(said)]
+
     def find_band(self, name: str) -> int:
         """Find the band (0-based) of a polarisation or description; InputError lists what there is."""
         said = [self.descriptions[band] if band < len(self.descriptions) else None for band in range(self.count)]

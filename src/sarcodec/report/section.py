@@ -88,9 +88,7 @@ def _stretch(found: survey.Survey, mosaic: pair.Pair) -> tuple[float, float]:
     values = mosaic.original[mosaic.valid]
     if not values.size:
         values = found.overview.images()[0]
-        values = values[np.isfinite(values)]
-    low, high = (float(v) for v in np.percentile(values, [2, 98])) if values.size else (0.0, 1.0)
-    return low, max(high, low + 0.1)
+    return pictures.stretch(values, (0.0, 1.0))
 
 
 def _overview(name: str, found: survey.Survey, mosaic: pair.Pair) -> str:

@@ -6,7 +6,8 @@ a message as fields, each a number and a varint, or a number, a length and bytes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,23 @@ class Session:
         """Run the network on values of the shape that its input has."""
         found: FloatArray = self._session.run(None, {self._input: values})[0]
         return found
+
+
+class OneAtATime:
+    """A network at work on one array at a time, for it takes all threads; loaded for the first one.
+
+    ``make`` returns its ONNX file.
+    """
+
+    def __init__(self, make: Callable[[], bytes]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._session: Session | None = None
+
+    def __call__(self, values: FloatArray) -> FloatArray:
+        """Run the network as :class:`Session` does."""
+        with self._lock:
+            self._session = self._session or Session(self._make())
+            return self._session(values)
 
 
 def node(operator: str, inputs: Sequence[str], output: str, **attributes: int | Sequence[int]) -> bytes:

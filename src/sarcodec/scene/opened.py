@@ -39,8 +39,7 @@ class OpenFile:
         self.name, self.shape, self.quantity = reader.name, reader.header.shape, reader.header.quantity
         self.dtype, self.nodata = self._info.working_dtype, self._info.working_nodata
         self.crs, self.transform = self._info.crs, self._info.transform
-        said = [*self._info.descriptions, *[None] * self._info.count][: self._info.count]
-        self.bands = tuple(text or self._info.polarisation(band) or str(band + 1) for band, text in enumerate(said))
+        self.bands = tuple(self._info.band_names())
 
     def __enter__(self) -> OpenFile:
         return self

@@ -15,6 +15,7 @@ from sarcodec import errors, radiometry, tiling
 from sarcodec.codec import boxes, codec, stored_tiles
 from sarcodec.container import archive
 from sarcodec.container import header as container_header
+from sarcodec.pages import pictures
 from sarcodec.raster import info as raster_info
 from sarcodec.raster import locator
 from sarcodec.scene import model_store, verify
@@ -30,7 +31,6 @@ MOST_PIXELS = 1 << 24
 """Of a level, looked at for one tile."""
 OVERVIEW = 512
 """Side of the image that percentiles and quick looks are taken of."""
-PERCENTILES = 2.0, 98.0
 
 FloatArray = npt.NDArray[np.float32]
 Blocks = cache.Cache[FloatArray]
@@ -123,7 +123,7 @@ class Original:
             for top in range(full.top, full.bottom, rows):
                 strip = tiling.Window(top, min(top + rows, full.bottom), full.left, full.right)
                 db = in_db(raster.read(band, strip), self.quantity, self.info.working_nodata)
-                strips.append(_averaged(db, factor) if factor > 1 else db)
+                strips.append(boxes.valid_means(db, factor) if factor > 1 else db)
         return np.concatenate(strips)
 
     def read(self, band: int, window: tiling.Window) -> npt.NDArray[Any]:
@@ -139,13 +139,6 @@ class Original:
     def about(self) -> dict[str, Any]:
         """Return that it is the original."""
         return {"kind": "original"}
-
-
-def _averaged(db: FloatArray, factor: int) -> FloatArray:
-    valid = np.isfinite(db)
-    count, size = boxes.sums(valid, factor), boxes.sums(np.ones(db.shape, bool), factor)
-    mean = boxes.sums(np.where(valid, db, 0), factor) / np.maximum(count, 1)
-    return np.where(2 * count >= size, mean, np.nan).astype(np.float32)
 
 
 def in_db(pixels: npt.NDArray[Any], quantity: radiometry.Quantity, nodata: float | None) -> FloatArray:
@@ -180,8 +173,7 @@ class Image:
         self.shape = self.info.height, self.info.width
         place = locator.of(self.info)
         self.map = None if place is None else tiles.Map(place)
-        said = [*self.info.descriptions, *[None] * self.info.count][: self.info.count]
-        names = [text or self.info.polarisation(n) or str(n + 1) for n, text in enumerate(said)]
+        names = self.info.band_names()
         self.bands = [name if names.count(name) == 1 else f"{name} ({n + 1})" for n, name in enumerate(names)]
 
     def band(self, name: str | None) -> int:
@@ -239,9 +231,7 @@ class Image:
         """Return the dB of black and white: the 2nd and the 98th percentile."""
         sample = self.pixels.sample(band)
         values = self.overview(band) if sample is None else sample
-        values = values[np.isfinite(values)]
-        low, high = (float(v) for v in np.percentile(values, PERCENTILES)) if values.size else (-25.0, 0.0)
-        return low, max(high, low + 0.1)
+        return pictures.stretch(values, (-25.0, 0.0))
 
     def value(self, band: int, row: int, column: int) -> dict[str, float | None]:
         """Return a pixel as it is, and in dB; None where it is not valid. It must lie in the image."""

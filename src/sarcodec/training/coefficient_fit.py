@@ -59,9 +59,7 @@ def spread_of(tiles: Sequence[FloatArray]) -> Integers:
     A coefficient and its mirror image (rows and columns exchanged) count as one.
     """
     power = np.mean([np.mean(tile.astype(np.float64) ** 2, axis=(2, 3)) for tile in tiles], axis=0)
-    power = (power + power.T) / 2
-    spread: Integers = np.rint(2048 * np.log2(64 * np.sqrt(power) / 2)).astype(np.int32)
-    return spread
+    return level_fit.spread((power + power.T) / 2)
 
 
 def blank(spread: Integers) -> coefficients.CoefficientCoder:

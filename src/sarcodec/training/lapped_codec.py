@@ -10,10 +10,7 @@ no GDAL.
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,13 +21,13 @@ import numpy.typing as npt
 import safetensors.torch
 import torch
 
-from sarcodec import errors
 from sarcodec.entropy import scale
 from sarcodec.files import atomic
 from sarcodec.lapped import coefficients, pytorch, restorer, transform
 from sarcodec.lapped import model as lapped_model
 from sarcodec.runtime import devices
-from sarcodec.training import coefficient_fit, level_fit, resumable
+from sarcodec.training import coefficient_fit, level_fit, prepared_run, resumable
+from sarcodec.training.prepared_run import Image
 
 FIXED_STEPS = (1408, 1664, 1920, 2176, 2432)
 """Step indices of the validation: 0.7 to 11 dB."""
@@ -61,56 +58,14 @@ class LappedConfig:
     save_minutes: float = 3.0
 
 
-@dataclass(frozen=True, eq=False)
-class Image:
-    """One band in dB without invalid pixels: name, (H, W) float32, and whether it is for validation."""
-
-    name: str
-    db: FloatArray
-    validation: bool
-
-
-def write_images(path: Path, images: Sequence[Image]) -> None:
-    """Write prepared images; arrays are named by number, a JSON record holds names and splits."""
-    record = json.dumps([[image.name, image.validation] for image in images])
-    arrays: dict[str, Any] = {str(number): image.db for number, image in enumerate(images)}
-    with atomic.output(path, overwrite=True) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, record=np.frombuffer(record.encode(), np.uint8), **arrays)
-
-
-def read_images(path: Path) -> list[Image]:
-    """Inverse of :func:`write_images`; FormatError for anything else."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            record = json.loads(arrays["record"].tobytes())
-            return [Image(name, arrays[str(number)], bool(val)) for number, (name, val) in enumerate(record)]
-    except (OSError, EOFError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as cause:
-        raise errors.FormatError(f"{path}: not prepared images ({errors.plain(cause)})") from cause
-
-
 def start(folder: Path, images: Sequence[Image], config: LappedConfig) -> None:
-    """Make a run; :func:`resume` trains it. InputError when the folder holds one, or a split is empty."""
-    if (folder / "run.json").exists():
-        raise errors.InputError(f"run {folder}: exists already; continue it with --resume, or name another folder")
-    for validation in (False, True):
-        if not any(image.validation == validation for image in images):
-            split = "validation" if validation else "training"
-            raise errors.InputError(f"images: none for {split}; name validation images by --validation PATTERN")
-    small = [image.name for image in images if not image.validation and min(image.db.shape) < config.crop]
-    if small:
-        raise errors.InputError(f"images: {small[0]} is smaller than crops of {config.crop} pixels; leave it out")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_images(folder / "images.npz", images)
-    atomic.write_bytes(folder / "run.json", json.dumps(asdict(config), indent=1).encode())
+    """Make a run; :func:`resume` trains it. InputError when the folder holds one, or images will not do."""
+    prepared_run.begin(folder, images, config, config.crop, f"crops of {config.crop} pixels")
 
 
 def resume(folder: Path, device: str = "cpu") -> Iterator[str]:
     """Train a run to its end from where it is; yields lines to show. Writes ``model.ckpt`` last."""
-    try:
-        config = LappedConfig(**json.loads((folder / "run.json").read_text()))
-    except (OSError, ValueError, TypeError) as cause:
-        raise errors.FormatError(f"run {folder}: no usable run.json ({errors.plain(cause)})") from cause
-    images = read_images(folder / "images.npz")
+    config, images = prepared_run.read(folder, LappedConfig)
     train = [image for image in images if not image.validation]
     held_out = [image for image in images if image.validation]
     if not (folder / "coder.safetensors").exists():
@@ -214,34 +169,22 @@ def _train_restorer(
     shape = restorer.RestorerConfig(config.channels, config.layers, config.cell)
     model = pytorch.Network(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate)
-    step = resumable.load(folder, model, optimizer)
-    saved = time.monotonic()
-    while step < config.restorer_steps:
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * resumable.schedule(step, config.restorer_steps)
+
+    def loss(step: int) -> torch.Tensor:
         originals, decoded, steps = (x.to(device) for x in pairs.batch(config.seed, step, config.batch, config.crop))
         with torch.autocast(device.type, torch.bfloat16, enabled=devices.has_bfloat16(device)):
             restored = model(decoded, steps)
         # relative to what there was to gain, so that every step size counts alike
         before = ((decoded - originals) ** 2).mean(dim=(1, 2, 3))
-        loss = (((restored - originals) ** 2).mean(dim=(1, 2, 3)) / before).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        if step % 250 == 0 or step == config.restorer_steps:
-            record = {"step": step, "loss": loss.item()} | validate(model, pairs, device)
-            with (folder / "history.jsonl").open("a") as stream:
-                stream.write(json.dumps(record) + "\n")
-            yield f"step {step} of {config.restorer_steps}: " + ", ".join(f"{k} {v:.4f}" for k, v in record.items())
-        if time.monotonic() - saved > 60 * config.save_minutes or step == config.restorer_steps:
-            resumable.save(folder, model, optimizer, step)
-            saved = time.monotonic()
-    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    training = {"settings": asdict(config), "last": history[-1]}
+        after: torch.Tensor = ((restored - originals) ** 2).mean(dim=(1, 2, 3))
+        return (after / before).mean()
+
+    plan = resumable.Plan(config.restorer_steps, config.learning_rate, config.save_minutes, measured_every=250)
+    yield from resumable.train(folder, model, optimizer, plan, loss, lambda: validate(model, pairs, device))
+    last = resumable.last(folder)
+    training = {"settings": asdict(config), "last": last}
     trained = lapped_model.LappedModel(
-        coder, model.to_restorer(), level_fit.RATE_WEIGHT, training, worthwhile_below(history[-1])
+        coder, model.to_restorer(), level_fit.RATE_WEIGHT, training, worthwhile_below(last)
     )
     identity = lapped_model.save(folder / "model.ckpt", trained, overwrite=True)
     yield f"{folder / 'model.ckpt'}: model {identity}"

@@ -63,8 +63,7 @@ def fit(
 def spread_of(tiles: Sequence[FloatArray]) -> Integers:
     """Return the spread that :class:`contexts.Contexts` stores: root mean squares over all tiles."""
     power = np.mean([np.mean(tile.astype(np.float64) ** 2, axis=(1, 2)) for tile in tiles], axis=0)
-    spread: Integers = np.rint(2048 * np.log2(64 * np.sqrt(power) / 2)).astype(np.int32)
-    return spread
+    return level_fit.spread(power)
 
 
 def parents_of(tiles: Sequence[FloatArray]) -> Integers:

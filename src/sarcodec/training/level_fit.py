@@ -60,6 +60,12 @@ def joined(parts: Sequence[Samples]) -> Samples:
     )
 
 
+def spread(power: npt.NDArray[np.float64]) -> Integers:
+    """Return the spreads (see :func:`sarcodec.entropy.network.priors`) of values of mean squares in dB²."""
+    found: Integers = np.rint(2048 * np.log2(64 * np.sqrt(power) / 2)).astype(np.int32)
+    return found
+
+
 def blank_network(features: int, prior: int) -> integer_network.IntegerNetwork:
     """Return a network that passes one of its inputs on."""
     first = np.zeros((HIDDEN, features), np.int32)

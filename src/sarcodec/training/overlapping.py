@@ -124,8 +124,7 @@ class _Transform(nn.Module):
         """Return an image (H, W), cut to whole blocks, less what the transform keeps of it."""
         with torch.no_grad():
             found = self.export()
-            height, width = (side // BLOCK * BLOCK for side in image.shape)
-            image = image[:height, :width]
+            image = linear.whole_blocks(image)
             kept: FloatArray = image - found.synthesise(found.analyse(image))
         return kept
 

@@ -8,9 +8,7 @@ interrupted run continues: stages that are done stay, and the network goes on ex
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,18 +20,16 @@ import safetensors.numpy
 import torch
 from torch import nn
 
-from sarcodec import errors
 from sarcodec.entropy import scale
 from sarcodec.files import atomic
 from sarcodec.runtime import devices
-from sarcodec.training import decoder_network, lapped_codec, latent_fit, level_fit, overlapping, resumable
+from sarcodec.training import decoder_network, latent_fit, level_fit, overlapping, prepared_run, resumable
+from sarcodec.training.lapped_codec import FIXED_STEPS
+from sarcodec.training.prepared_run import Image
 from sarcodec.variable import coder as latent_coder
 from sarcodec.variable import decoder, linear
 from sarcodec.variable import model as variable_model
 from sarcodec.variable.linear import BLOCK
-
-FIXED_STEPS = (1408, 1664, 1920, 2176, 2432)
-"""Step indices of the validation: 0.7 to 11 dB."""
 
 PAIR_RANGE = 1400, 2512
 """Step indices of the training: 0.7 to 14 dB."""
@@ -63,30 +59,15 @@ class VariableRateConfig:
     save_minutes: float = 3.0
 
 
-def start(folder: Path, images: Sequence[lapped_codec.Image], config: VariableRateConfig) -> None:
-    """Make a run; :func:`resume` trains it. InputError when the folder holds one, or a split is empty."""
-    if (folder / "run.json").exists():
-        raise errors.InputError(f"run {folder}: exists already; continue it with --resume, or name another folder")
-    for validation in (False, True):
-        if not any(image.validation == validation for image in images):
-            split = "validation" if validation else "training"
-            raise errors.InputError(f"images: none for {split}; name validation images by --validation PATTERN")
+def start(folder: Path, images: Sequence[Image], config: VariableRateConfig) -> None:
+    """Make a run; :func:`resume` trains it. InputError when the folder holds one, or images will not do."""
     least = max(overlapping.CROP, BLOCK * (config.window + 1))
-    small = [image.name for image in images if not image.validation and min(image.db.shape) < least]
-    if small:
-        raise errors.InputError(f"images: {small[0]} is smaller than {least}×{least} pixels; leave it out")
-    folder.mkdir(parents=True, exist_ok=True)
-    lapped_codec.write_images(folder / "images.npz", images)
-    atomic.write_bytes(folder / "run.json", json.dumps(asdict(config), indent=1).encode())
+    prepared_run.begin(folder, images, config, least, f"{least}×{least} pixels")
 
 
 def resume(folder: Path, device: str = "cpu") -> Iterator[str]:
     """Train a run to its end from where it is; yields lines to show. Writes ``model.ckpt`` last."""
-    try:
-        config = VariableRateConfig(**json.loads((folder / "run.json").read_text()))
-    except (OSError, ValueError, TypeError) as cause:
-        raise errors.FormatError(f"run {folder}: no usable run.json ({errors.plain(cause)})") from cause
-    images = lapped_codec.read_images(folder / "images.npz")
+    config, images = prepared_run.read(folder, VariableRateConfig)
     train = [centred(image.db) for image in images if not image.validation]
     if not (folder / "linear.safetensors").exists():
         for found in overlapping.fit(train, config.stages, config.linear_steps, config.seed):
@@ -97,7 +78,7 @@ def resume(folder: Path, device: str = "cpu") -> Iterator[str]:
     transform = linear.Overlapping.from_arrays(safetensors.numpy.load_file(folder / "linear.safetensors"))
     if not (folder / "coder.safetensors").exists():
         yield f"fitting the coder to {len(train)} images"
-        tiles = [transform.analyse(_whole_blocks(image)) for image in train]
+        tiles = [transform.analyse(linear.whole_blocks(image)) for image in train]
         fitted = latent_fit.fit(
             tiles, seed=config.seed, rounds=config.rounds, steps=config.fit_steps, draws=config.draws
         )
@@ -115,17 +96,11 @@ def centred(db: FloatArray) -> FloatArray:
     return found
 
 
-def _whole_blocks(image: FloatArray, top: int = 0, left: int = 0) -> FloatArray:
-    """Cut an image to whole blocks from a pixel on."""
-    height, width = ((side - first) // BLOCK * BLOCK for side, first in zip(image.shape, (top, left), strict=True))
-    return np.ascontiguousarray(image[top : top + height, left : left + width])
-
-
 def _write_pairs(
     folder: Path,
     transform: linear.Overlapping,
     coder: latent_coder.LatentCoder,
-    images: Sequence[lapped_codec.Image],
+    images: Sequence[Image],
     config: VariableRateConfig,
 ) -> None:
     """Code training images shifted and turned at random and steps at random, validation images as they are."""
@@ -138,9 +113,9 @@ def _write_pairs(
             db = centred(image.db)
             if not image.validation:
                 db = np.rot90(db, int(rng.integers(4)))[:: int(rng.choice((1, -1)))]
-                db = _whole_blocks(db, *rng.integers(0, BLOCK, 2).tolist())
+                db = linear.whole_blocks(db, *rng.integers(0, BLOCK, 2).tolist())
             else:
-                db = _whole_blocks(db)
+                db = linear.whole_blocks(db)
             symbols = coder.quantise(transform.analyse(db), index, level_fit.RATE_WEIGHT)
             name = f"{'val' if image.validation else 'train'}.{number}.{draw}.{index}"
             arrays[f"{name}.latents"] = coder.multiples(symbols, index).astype(np.float16)
@@ -205,11 +180,8 @@ def _train_network(
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     synthesis = torch.from_numpy(transform.synthesis).to(device)
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate)
-    step = resumable.load(folder, model, optimizer)
-    saved = time.monotonic()
-    while step < config.network_steps:
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * resumable.schedule(step, config.network_steps)
+
+    def loss(step: int) -> torch.Tensor:
         rng = np.random.default_rng((config.seed, 2, step))
         latents, images, steps = (x.to(device) for x in pairs.batch(rng, config.batch, config.window))
         latents = (latents * steps[:, None, None, None]).contiguous(memory_format=torch.channels_last)
@@ -219,22 +191,14 @@ def _train_network(
         inner = change[..., BLOCK:-BLOCK, BLOCK:-BLOCK]
         # relative to what there was to gain, so that every step size counts alike
         before = missing.square().mean(dim=(1, 2, 3))
-        loss = ((missing - inner).square().mean(dim=(1, 2, 3)) / before).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        if step % 500 == 0 or step == config.network_steps:
-            record = {"step": step, "loss": loss.item()} | validate(model, transform, pairs, device)
-            with (folder / "history.jsonl").open("a") as stream:
-                stream.write(json.dumps(record) + "\n")
-            yield f"step {step} of {config.network_steps}: " + ", ".join(f"{k} {v:.4f}" for k, v in record.items())
-        if time.monotonic() - saved > 60 * config.save_minutes or step == config.network_steps:
-            resumable.save(folder, model, optimizer, step)
-            saved = time.monotonic()
-    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    training = {"settings": asdict(config), "last": history[-1]}
+        after: torch.Tensor = (missing - inner).square().mean(dim=(1, 2, 3))
+        return (after / before).mean()
+
+    plan = resumable.Plan(config.network_steps, config.learning_rate, config.save_minutes, measured_every=500)
+    yield from resumable.train(
+        folder, model, optimizer, plan, loss, lambda: validate(model, transform, pairs, device)
+    )
+    training = {"settings": asdict(config), "last": resumable.last(folder)}
     trained = variable_model.VariableModel(transform, coder, model.export(), level_fit.RATE_WEIGHT, training)
     identity = variable_model.save(folder / "model.ckpt", trained, overwrite=True)
     yield f"{folder / 'model.ckpt'}: model {identity}"

@@ -19,8 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors
-from sarcodec.entropy.network import LEVELS, OCTAVE, IntegerNetwork, fractions, level_of, propagate, small_levels
-from sarcodec.entropy.scale import STEPS_PER_OCTAVE
+from sarcodec.entropy.network import (
+    LEVELS,
+    IntegerNetwork,
+    fractions,
+    level_of,
+    priors,
+    propagate,
+    small_levels,
+)
 from sarcodec.runtime.compiled import Array, compiled
 
 PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))
@@ -78,9 +85,7 @@ class Contexts:
 
     def priors(self, step_index: int) -> Integers:
         """Return the levels of the spread of all latents in units of two steps, (n,) int32."""
-        in_steps = self.spread - (step_index - 6 * STEPS_PER_OCTAVE) * OCTAVE
-        level: Integers = np.clip(in_steps >> 8, 0, LEVELS - 1).astype(np.int32)
-        return level
+        return priors(self.spread, step_index)
 
     def inputs(self, magnitude: npt.NDArray[np.int16], number: int, turn: int, prior: int) -> FloatArray:
         """Return what the network of a pass sees of one number, (FEATURES, positions of the pass).

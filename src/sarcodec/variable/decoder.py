@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -103,15 +102,11 @@ class Running:
     """A network at work on the processor, one image at a time, for it takes all threads; loaded for the first one."""
 
     def __init__(self, network: Network) -> None:
-        self._network = network
-        self._session: onnx.Session | None = None
-        self._one_at_a_time = threading.Lock()
+        self._network = onnx.OneAtATime(network.to_onnx)
 
     def __call__(self, latents: FloatArray, step_db: float) -> FloatArray:
         """Return what to add in dB, (16h, 16w), for latents in dB (n, h, w) coded with a step in dB."""
-        with self._one_at_a_time:
-            self._session = self._session or onnx.Session(self._network.to_onnx())
-            change = self._session(enter(latents, step_db))[0, 0]
+        change = self._network(enter(latents, step_db))[0, 0]
         found: FloatArray = change * np.float32(step_db)
         return found
 

@@ -18,9 +18,6 @@ from sarcodec.variable.linear import BLOCK
 
 FloatArray = npt.NDArray[np.float32]
 
-MOST_DB = 4096.0
-"""What is further from a band's offset is clipped; no radar sees such."""
-
 FILLED = 64
 """Side in pixels of the blocks whose mean fills what is invalid of them."""
 
@@ -92,9 +89,8 @@ class VariableTileCoder:
         return [_filled(*one) for one in zip(db, valid, self.offsets, strict=True)]
 
     def outside(self, db: Sequence[FloatArray]) -> list[int]:
-        """Count pixels that are clipped at :data:`MOST_DB`."""
-        pairs = zip(db, self.offsets, strict=True)
-        return [int(np.count_nonzero(np.abs(image - offset) > MOST_DB)) for image, offset in pairs]
+        """Count pixels that are clipped at :data:`engine.MOST_DB`."""
+        return [engine.outside(image, offset) for image, offset in zip(db, self.offsets, strict=True)]
 
     def encode(
         self, db: Sequence[FloatArray], core: engine.Core, valid: Sequence[engine.Mask]
@@ -104,8 +100,9 @@ class VariableTileCoder:
 
     def _encode(self, db: FloatArray, offset: np.float32, core: engine.Core) -> engine.Encoded:
         coder = self.model.coder
-        whole = [(0, -side % BLOCK) for side in db.shape]
-        latents = self.model.transform.analyse(np.pad(np.clip(db - offset, -MOST_DB, MOST_DB), whole, mode="edge"))
+        centred = np.clip(db - offset, -engine.MOST_DB, engine.MOST_DB)
+        whole = np.pad(centred, [(0, -side % BLOCK) for side in db.shape], mode="edge")
+        latents = self.model.transform.analyse(whole)
         inner = np.ascontiguousarray(engine.cut(latents, core, BLOCK))
         symbols = coder.quantise(inner, self.step, self.model.rate_weight, self.effort)
         choice = coder.choose(symbols, self.step)

@@ -99,6 +99,12 @@ class Overlapping:
             raise errors.FormatError(f"linear transform: not valid ({errors.plain(cause)})") from cause
 
 
+def whole_blocks(image: FloatArray, top: int = 0, left: int = 0) -> FloatArray:
+    """Cut an image (H, W) to whole blocks from a pixel on."""
+    height, width = ((side - first) // BLOCK * BLOCK for side, first in zip(image.shape, (top, left), strict=True))
+    return np.ascontiguousarray(image[top : top + height, left : left + width])
+
+
 def _convolve(weight: FloatArray, values: FloatArray) -> FloatArray:
     """Return the convolution 3×3 (out, h, w) of (in, h + 2, w + 2)."""
     height, width = values.shape[1] - 2, values.shape[2] - 2

@@ -5,27 +5,22 @@ A safetensors file with a JSON record, as :mod:`sarcodec.lapped.model` has it, a
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
-import safetensors.numpy
 
 from sarcodec import _version, errors
-from sarcodec.files import atomic, integrity, modelfile
+from sarcodec.files import sealed
 from sarcodec.variable import coder as latent_coder
 from sarcodec.variable import decoder, linear
 
-FORMAT, VERSION = "sarcodec variable-rate autoencoder", 1
+FORMAT = "sarcodec variable-rate autoencoder"
 LINEAR, CODER, NETWORK = "linear.", "coder.", "network."
-RECORD = ("format", "version", "package_version", "channels", "rate_weight", "training")
-"""Entries of the record besides the digest."""
+KIND = sealed.Kind(FORMAT, 1, ("channels", "rate_weight", "training"), "a variable-rate autoencoder")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,55 +65,26 @@ class VariableModel:
 def save(path: str | os.PathLike[str], model: VariableModel, *, overwrite: bool = False) -> str:
     """Write a model whole or not at all and return its identity; errors as :func:`atomic.output`."""
     record = {
-        "format": FORMAT,
-        "version": VERSION,
-        "package_version": model.package_version,
         "channels": list(model.network.channels),
         "rate_weight": model.rate_weight,
         "training": dict(model.training),
     }
     coder = {CODER + name: array for name, array in model.coder.to_arrays().items()}
-    arrays = {name: np.ascontiguousarray(array) for name, array in (model.weights() | coder).items()}
-    sealed = json.dumps(integrity.seal(arrays, record), sort_keys=True)
-    data = safetensors.numpy.save(arrays, {"sarcodec": sealed})
-    atomic.write_bytes(path, data, overwrite=overwrite)
-    return modelfile.identify(data)
+    return sealed.save(path, KIND, model.weights() | coder, record, model.package_version, overwrite=overwrite)
 
 
 def load(path: str | os.PathLike[str], *, made: str = "") -> VariableModel:
-    """Read a model; FormatError when the file is missing, foreign, truncated, altered or of a newer version.
-
-    ``made`` is the identity of the model that made a file which is to be read.
-    """
-    source = Path(path)
-    data = modelfile.read_bytes(source)
-    try:
-        record = json.loads(modelfile.metadata(data)["sarcodec"])
-        if (record["format"], record["version"]) != (FORMAT, VERSION):
-            raise errors.FormatError(
-                f"model {source}: is {record['format']!r} version {record['version']!r}; this package reads "
-                f"{FORMAT!r} version {VERSION} here, a newer one needs a newer sarcodec"
-            )
-        arrays, identity = safetensors.numpy.load(data), modelfile.identify(data)
-        integrity.check(arrays, record, integrity.Told(str(source), identity, made), RECORD)
-
-        def part(prefix: str) -> dict[str, Any]:
-            return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-
-        transform = linear.Overlapping.from_arrays(part(LINEAR))
-        weights = {name: value.astype(np.float32) for name, value in part(NETWORK).items()}
+    """Read a model; errors and ``made`` as of :func:`sealed.opened`."""
+    with sealed.opened(path, KIND, made) as found:
+        record = found.record
+        transform = linear.Overlapping.from_arrays(found.part(LINEAR))
+        weights = {name: value.astype(np.float32) for name, value in found.part(NETWORK).items()}
         return VariableModel(
             transform=transform,
-            coder=latent_coder.LatentCoder.from_arrays(part(CODER)),
+            coder=latent_coder.LatentCoder.from_arrays(found.part(CODER)),
             network=decoder.Network(transform.count, tuple(record["channels"]), weights),
             rate_weight=float(record["rate_weight"]),
             training=dict(record["training"]),
-            identity=identity,
+            identity=found.identity,
             package_version=str(record["package_version"]),
         )
-    except errors.SarcodecError:
-        raise
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RecursionError) as cause:
-        raise errors.FormatError(
-            f"model {source}: not a variable-rate autoencoder of sarcodec, or damaged ({errors.plain(cause)})"
-        ) from cause
