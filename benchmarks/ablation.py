@@ -24,8 +24,9 @@ from sarcodec.entropy import network as integer_network
 from sarcodec.entropy import scale, trellis
 from sarcodec.evaluation import bdrate
 from sarcodec.lapped import model as lapped_model
-from sarcodec.lapped import pytorch, transform
+from sarcodec.lapped import transform
 from sarcodec.lapped.coefficients import CoefficientCoder
+from sarcodec.restoring import pytorch
 from sarcodec.training import coefficient_fit, level_fit, prepared_run
 
 STEPS = range(1440, 2561, 224)

@@ -5,7 +5,7 @@
     python benchmarks/residual64.py --ablation runs/residual64
 
 Writes residual64_test.csv, real files of every band, and residual64_test.md into docs/results: BD-rates from 0.1 to 1
-bit per pixel against the default codec and the peers of codec_test.csv, with the decoder network and without. With
+bit per pixel against the default codec and the peers of codec_test.csv, with the restoring network and without. With
 --ablation, residual64_ablation.json: what parts of the coding bring, symbols alone, on validation images of a run.
 """
 
@@ -32,7 +32,7 @@ from sarcodec.metrics import summary
 from sarcodec.raster import find
 from sarcodec.scene import model_store
 from sarcodec.study import rows
-from sarcodec.training import latent_fit, level_fit, prepared_run, variable_rate
+from sarcodec.training import latent_fit, level_fit, prepared_run, restoring
 from sarcodec.variable import coder as latent_coder
 from sarcodec.variable import contexts, linear
 
@@ -90,7 +90,7 @@ def measure_codings(run: Path) -> dict[str, dict[str, Any]]:
     images = prepared_run.read_images(run / "images.npz")
     held_out = [image for image in images if image.validation]
     peers = [ablation.peer_curve(image.db) for image in held_out]
-    training = [variable_rate.centred(image.db) for image in images if not image.validation]
+    training = [restoring.centred(image.db) for image in images if not image.validation]
     tiles = [transform.analyse(linear.whole_blocks(image)) for image in training]
     found: dict[str, dict[str, Any]] = {}
     for name, change in CODINGS.items():
@@ -98,7 +98,7 @@ def measure_codings(run: Path) -> dict[str, dict[str, Any]]:
             coder = latent_fit.fit(tiles, rounds=2, steps=400, draws=1)
             values = []
             for image, peer in zip(held_out, peers, strict=True):
-                ours = coding_curve(transform, coder, linear.whole_blocks(variable_rate.centred(image.db)))
+                ours = coding_curve(transform, coder, linear.whole_blocks(restoring.centred(image.db)))
                 values.append(bdrate.bd_rate(*peer, *ours, LIMITS))
         found[name] = {"mean": float(np.mean(values)), "images": values}
         print(f"{found[name]['mean']:+7.2f} %  {name}", flush=True)
@@ -160,7 +160,7 @@ def table(ours: Sequence[roundtrip.Row], theirs: Sequence[roundtrip.Row]) -> str
                 figures = (f"{found[other][image]:+.1f} %".replace("-", "−") for other in OTHERS)
                 lines.append(f"| {image} | {' | '.join(figures)} |")
         means = (f"**{np.mean(list(found[other].values())):+.1f} %**".replace("-", "−") for other in OTHERS)
-        said = "mean" if PARTS[name] else "mean, without the decoder network"
+        said = "mean" if PARTS[name] else "mean, without the restoring network"
         lines.append(f"| **{said}** | {' | '.join(means)} |")
     found = {other: against(theirs, theirs, codec_tables.OURS, other) for other in codec_tables.PEERS}
     means = (f"{np.mean(list(values.values())):+.1f} %".replace("-", "−") for values in found.values())

@@ -144,18 +144,7 @@ def variable(file: File, band: int, model: Model) -> np.ndarray:
             latents[at] = delta * (2 * k - np.sign(k) * q + np.sign(k) * centroids)
     around = mirrored(latents, arrays["linear.parity"])
     blocks = convolution(around, arrays["linear.synthesis"])[:, 1:-1, 1:-1]
-    x = np.concatenate([around / 8, np.clip(around / delta, -8, 8) / 4, np.full_like(around[:1], np.log2(delta) / 4)])
-
-    def conv(name: str, x: np.ndarray) -> np.ndarray:
-        return convolution(x, arrays[f"network.{name}.weight"], arrays[f"network.{name}.bias"])
-
-    x = conv("first", x)
-    for i in range(3):
-        x = shuffle(conv(f"ups.{i}", x), 2)
-        inside = conv(f"blocks.{i}.main.1", np.maximum(x, 0))
-        x = x + conv(f"blocks.{i}.main.3", np.maximum(inside, 0))
-    change = shuffle(conv("last", x), 2)[0, 16:-16, 16:-16]
-    db = shuffle(blocks, 16)[0] + delta * change
+    db = restored(shuffle(blocks, 16)[0], delta, model)
     return db[: file.shape[1], : file.shape[2]] + file.header["bands"][band][0]
 
 

@@ -21,14 +21,14 @@ from sarcodec.codec import codec, encoding, stored_tiles
 from sarcodec.codec import layout as codec_layout
 from sarcodec.container import archive
 from sarcodec.lapped import model as lapped_model
-from sarcodec.lapped import pytorch, restorer
 from sarcodec.raster import info as raster_info
+from sarcodec.restoring import network as restoring_network
+from sarcodec.restoring import pytorch
 from sarcodec.scene import model_store
 from sarcodec.simulate import scenes
 from sarcodec.training import (
     calibration,
     coefficient_fit,
-    decoder_network,
     latent_fit,
     linear_start,
     overlapping,
@@ -159,7 +159,7 @@ def lapped_bytes() -> bytes:
     tiles = [coefficient_fit.tiles_of(simulated_db((192, 192), seed)) for seed in (1, 2)]
     coder = coefficient_fit.fit(tiles, rounds=2, steps=150, draws=2)
     torch.manual_seed(0)
-    network = pytorch.Network(restorer.RestorerConfig(8, 4, 8))
+    network = pytorch.Network(restoring_network.RestorerConfig(8, 4, 8))
     torch.nn.init.normal_(network.layers[-1].weight, std=0.01)
     return written(
         lapped_model.save, lapped_model.LappedModel(coder, network.to_restorer(), coefficient_fit.RATE_WEIGHT)
@@ -184,10 +184,9 @@ def variable_bytes() -> bytes:
     tiles = [transform.analyse(image - np.median(image)) for image in images]
     coder = latent_fit.fit(tiles, rounds=2, steps=60, draws=2)
     torch.manual_seed(0)
-    network = decoder_network.DecoderNetwork(26, (8, 8, 4))
-    for weights in network.parameters():
-        torch.nn.init.normal_(weights, std=0.1)
-    return written(variable_model.save, variable_model.VariableModel(transform, coder, network.export(), 0.35))
+    network = pytorch.Network(restoring_network.RestorerConfig(8, 4, 2))
+    torch.nn.init.normal_(network.layers[-1].weight, std=0.05)
+    return written(variable_model.save, variable_model.VariableModel(transform, coder, network.to_restorer(), 0.35))
 
 
 @functools.cache

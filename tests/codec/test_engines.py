@@ -30,7 +30,8 @@ def lapped(precision: str = "float32") -> lapped_engine.LappedEngine:
 
 
 def restored(engine: codec_engine.Engine, latent: np.ndarray, band: header.Band, step: int) -> np.ndarray:
-    return engine.at([band], step).restore([latent])[0]
+    height, width = (side * engine.stride for side in latent.shape[-2:])
+    return engine.at([band], step).restore([latent], whole((height, width)))[0]
 
 
 def info(pixels: np.ndarray) -> codec_engine.BandInfo:
@@ -197,7 +198,7 @@ def test_preview_is_what_is_decoded(name: str, shape: tuple[int, int]) -> None:
     (latent,) = coder.decode([encoded.data], size)
     assert latent.shape == (engine.channels, *size)
     assert latent.dtype == np.float32
-    decoded = coder.restore([latent])[0][: shape[0], : shape[1]]
+    decoded = coder.restore([latent], whole(shape))[0]
     assert encoded.preview().shape == shape
     np.testing.assert_allclose(encoded.preview(), decoded, atol=1e-3)
 
@@ -250,7 +251,6 @@ def test_restorer_is_left_out_from_its_step_on() -> None:
     coefficients = transform.analyse(db - np.float32(BAND.offset_db))
     latent = coefficients.reshape(BLOCK**2, 1, 2)
     plain = transform.synthesise(coefficients) + np.float32(BAND.offset_db)
-    assert [engine.at([BAND], step).networked for step in (1799, 1800)] == [True, False]
     np.testing.assert_array_equal(restored(engine, latent, BAND, 1800), plain)
     assert np.abs(restored(engine, latent, BAND, 1799) - plain).max() > 1e-3
 

@@ -23,7 +23,8 @@ from sarcodec.autoencoder import latents as autoencoder_latents
 from sarcodec.codec import encoding
 from sarcodec.container import archive
 from sarcodec.lapped import model as lapped_model
-from sarcodec.lapped import pytorch, restorer
+from sarcodec.restoring import network as restoring_network
+from sarcodec.restoring import pytorch
 from sarcodec.scene import files, model_store, rate_control
 from sarcodec.simulate import scenes
 from sarcodec.training import coefficient_fit
@@ -94,7 +95,7 @@ def make_lapped_model(path: Path) -> None:
     torch.manual_seed(2026)
     sigma0 = scenes.scene(256, 256, seed=9, nodata_border=False).sigma0
     tiles = [coefficient_fit.tiles_of((10 * np.log10(band)).astype(np.float32)) for band in sigma0]
-    network = pytorch.Network(restorer.RestorerConfig(8, 4))
+    network = pytorch.Network(restoring_network.RestorerConfig(8, 4, 4))
     with torch.no_grad():
         network.layers[-1].weight.normal_(std=0.01)
     coder = coefficient_fit.fit(tiles, rounds=1, steps=200, draws=2)

@@ -17,8 +17,7 @@ def total(values: np.ndarray) -> float:
     return found
 
 
-@pytest.mark.parametrize("compile_", [compiled.compiled, compiled.compiled_with_lock])
-def test_without_a_folder_for_code(compile_: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_folder_for_code(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def refuses_to_cache(**options: Any) -> Any:
@@ -28,5 +27,5 @@ def test_without_a_folder_for_code(compile_: Any, monkeypatch: pytest.MonkeyPatc
         return numba.njit(**options)
 
     monkeypatch.setattr(compiled, "numba", SimpleNamespace(njit=refuses_to_cache))
-    assert compile_(total)(np.arange(5.0)) == 10.0
+    assert compiled.compiled(total)(np.arange(5.0)) == 10.0
     assert [bool(options.get("cache")) for options in asked] == [True, False]

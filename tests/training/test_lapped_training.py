@@ -12,7 +12,7 @@ import tiny
 from runs import Interrupted, stopping
 from sarcodec import errors
 from sarcodec.lapped import model as lapped_model
-from sarcodec.training import coefficient_fit, lapped_codec, prepared_run, resumable
+from sarcodec.training import coefficient_fit, lapped_codec, prepared_run, restoring, resumable
 from sarcodec.training.lapped_codec import LappedConfig
 from sarcodec.training.prepared_run import Image
 
@@ -57,8 +57,8 @@ def test_a_run(finished: Path) -> None:
     (line,) = (finished / "history.jsonl").read_text().splitlines()
     record = json.loads(line)
     assert record == model.training["last"]
-    assert {"step", "loss", "bpp@2.83", "rmse@2.83", "gain@2.83", "j@2.83"} <= set(record)
-    rates = [record[f"bpp@{0.015625 * 2 ** (step / 256):.3g}"] for step in lapped_codec.FIXED_STEPS]
+    assert {"step", "loss", "bpp@2.83", "rmse@2.83", "gain@2.83"} <= set(record)
+    rates = [record[f"bpp@{0.015625 * 2 ** (step / 256):.3g}"] for step in restoring.FIXED_STEPS]
     assert rates == sorted(rates, reverse=True)
 
 
@@ -70,7 +70,7 @@ def test_resuming_what_is_finished_changes_nothing(finished: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "where", "calls"), [(resumable, "save", 4), (lapped_codec, "_write_pairs", 1)], ids=["save", "pairs"]
+    ("module", "where", "calls"), [(resumable, "save", 4), (restoring, "_write_pairs", 1)], ids=["save", "pairs"]
 )
 def test_an_interrupted_run_ends_like_a_whole_one(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, where: str, calls: int
@@ -83,6 +83,14 @@ def test_an_interrupted_run_ends_like_a_whole_one(
     list(lapped_codec.resume(folder))
     for name in ("model.ckpt", "history.jsonl"):
         assert (folder / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_a_coder_kept(finished: Path, tmp_path: Path) -> None:
+    model = lapped_model.load(finished / "model.ckpt")
+    lapped_codec.start(tmp_path / "run", images(), CONFIG, model.coder)
+    assert "decoding" in next(lapped_codec.resume(tmp_path / "run"))
+    list(lapped_codec.resume(tmp_path / "run"))
+    assert (tmp_path / "run" / "model.ckpt").read_bytes() == (finished / "model.ckpt").read_bytes()
 
 
 def test_a_generator_that_is_dropped(finished: Path, tmp_path: Path) -> None:

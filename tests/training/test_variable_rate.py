@@ -1,21 +1,20 @@
 """Training the variable-rate autoencoder: a tiny run, interrupted and not."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import tiny
 from runs import Interrupted, stopping
 from sarcodec import errors
 from sarcodec.entropy import scale
 from sarcodec.scene import arrays, model_store
-from sarcodec.training import decoder_network, lapped_codec, resumable, variable_rate
+from sarcodec.training import restoring, resumable, variable_rate
 from sarcodec.training.prepared_run import Image
 from sarcodec.training.variable_rate import VariableRateConfig
-from sarcodec.variable import decoder
 from sarcodec.variable import model as variable_model
 
 CONFIG = VariableRateConfig(
@@ -25,10 +24,11 @@ CONFIG = VariableRateConfig(
     fit_steps=2,
     draws=1,
     pairs=1,
-    channels=(4, 4, 4),
-    network_steps=4,
+    channels=4,
+    layers=2,
+    restorer_steps=4,
     batch=2,
-    window=4,
+    crop=32,
     save_minutes=0.0,
 )
 
@@ -53,11 +53,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run(finished: Path) -> None:
     model = variable_model.load(finished / "model.ckpt")
     assert model.transform.count == 9
-    assert model.training["settings"]["network_steps"] == 4
+    assert model.training["settings"]["restorer_steps"] == 4
     (line,) = (finished / "history.jsonl").read_text().splitlines()
     record = json.loads(line)
     assert record == model.training["last"]
-    rates = [record[f"bpp@{scale.step_db(step):.3g}"] for step in lapped_codec.FIXED_STEPS]
+    rates = [record[f"bpp@{scale.step_db(step):.3g}"] for step in restoring.FIXED_STEPS]
     assert rates == sorted(rates, reverse=True)
 
 
@@ -83,22 +83,19 @@ def test_an_interrupted_run_ends_like_a_whole_one(
         assert (folder / name).read_bytes() == (finished / name).read_bytes()
 
 
-def test_the_network_at_work_is_the_one_that_was_trained() -> None:
-    torch.manual_seed(1)
-    network = decoder_network.DecoderNetwork(5, (6, 4, 4)).eval()
-    for weights in network.parameters():
-        torch.nn.init.normal_(weights, std=0.2)
-    latents = np.random.default_rng(0).normal(0, 9, (5, 6, 7)).astype(np.float32)
-    with torch.inference_mode():
-        expected = network(torch.from_numpy(latents)[None], torch.tensor([1.7]))[0, 0].numpy()
-    assert np.abs(expected).max() > 0.1
-    np.testing.assert_allclose(decoder.Running(network.export())(latents, 1.7), expected, atol=1e-4)
-
-
-def test_an_untrained_network_adds_nothing() -> None:
-    network = decoder_network.DecoderNetwork(5, (6, 4, 4)).eval()
-    with torch.inference_mode():
-        assert not network(torch.ones(1, 5, 3, 3), torch.ones(1)).any()
+def test_all_but_the_network_kept(finished: Path, tmp_path: Path) -> None:
+    model = variable_model.load(finished / "model.ckpt")
+    variable_rate.start(
+        tmp_path / "run", images(), dataclasses.replace(CONFIG, seed=3), (model.transform, model.coder)
+    )
+    assert "decoding" in next(variable_rate.resume(tmp_path / "run"))
+    list(variable_rate.resume(tmp_path / "run"))
+    again = variable_model.load(tmp_path / "run" / "model.ckpt")
+    for part, kept in ((again.transform, model.transform), (again.coder, model.coder)):
+        for name, array in kept.to_arrays().items():
+            np.testing.assert_array_equal(part.to_arrays()[name], array)
+    name = "layers.0.weight"
+    assert (again.restorer.weights[name] != model.restorer.weights[name]).any()
 
 
 def test_runs_that_cannot_begin(tmp_path: Path, finished: Path) -> None:

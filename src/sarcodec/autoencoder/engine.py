@@ -108,9 +108,9 @@ class AutoencoderTileCoder:
         """Decode a tile's latents."""
         return [self.coder.dequantise(self.coder.decode(part, size, self.step), self.step) for part in data]
 
-    def restore(self, latents: Sequence[FloatArray]) -> list[FloatArray]:
+    def restore(self, latents: Sequence[FloatArray], part: engine.Core) -> list[FloatArray]:
         """Turn latents into dB."""
-        return [self._restore(latent, bounds) for latent, bounds in zip(latents, self.bounds, strict=False)]
+        return [self._restore(latent, bounds)[part] for latent, bounds in zip(latents, self.bounds, strict=False)]
 
     def _restore(self, latent: FloatArray, bounds: normalization.Bounds) -> FloatArray:
         return bounds.invert(self.transform.decode(latent))

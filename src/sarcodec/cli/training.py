@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import rich.markup
 import typer
@@ -17,6 +17,12 @@ from sarcodec.cli import terminal
 
 if TYPE_CHECKING:
     from sarcodec.training import prepared_run
+
+Model = TypeVar("Model")
+Coder = Annotated[
+    str | None, typer.Option(help="A model, by path or name, of which all is kept but the restoring network.")
+]
+RestorerSteps = Annotated[int, typer.Option(help="Optimiser steps of the restoring network.")]
 
 
 def prepare(
@@ -245,17 +251,21 @@ def train_lapped(
     resume: Annotated[Path | None, typer.Option(help="A run to continue; its settings stand.")] = None,
     validation: terminal.Validation = None,
     seed: terminal.Seed = 0,
-    restorer_steps: Annotated[int, typer.Option(help="Optimiser steps of the restoring network.")] = 8000,
+    coder: Coder = None,
+    restorer_steps: RestorerSteps = 8000,
     prepare_only: Annotated[bool, typer.Option(help="Write the run's images and stop; train with --resume.")] = False,
     device: terminal.Device = "cpu",
 ) -> None:
     """Train the lapped codec, the default of compress, or continue a run exactly where it stopped."""
+    from sarcodec.lapped import model as lapped_model
     from sarcodec.training import lapped_codec
 
     config = lapped_codec.LappedConfig(seed=seed, restorer_steps=restorer_steps)
     if resume is None:
         resume = _checked("train-lapped", inputs, output)
-        lapped_codec.start(resume, _filled_images(inputs or [], validation or []), config)
+        kept = _kept(coder, lapped_model.LappedModel)
+        images = _filled_images(inputs or [], validation or [])
+        lapped_codec.start(resume, images, config, kept.coder if kept else None)
     _train_on(resume, prepare_only, lapped_codec.resume(resume, device))
 
 
@@ -265,18 +275,34 @@ def train_variable(
     resume: Annotated[Path | None, typer.Option(help="A run to continue; its settings stand.")] = None,
     validation: terminal.Validation = None,
     seed: terminal.Seed = 0,
-    network_steps: Annotated[int, typer.Option(help="Optimiser steps of the decoder network.")] = 8000,
+    coder: Coder = None,
+    restorer_steps: RestorerSteps = 8000,
     prepare_only: Annotated[bool, typer.Option(help="Write the run's images and stop; train with --resume.")] = False,
     device: terminal.Device = "cpu",
 ) -> None:
     """Train a variable-rate residual autoencoder, one model for all rates, or continue a run where it stopped."""
     from sarcodec.training import variable_rate
+    from sarcodec.variable import model as variable_model
 
-    config = variable_rate.VariableRateConfig(seed=seed, network_steps=network_steps)
+    config = variable_rate.VariableRateConfig(seed=seed, restorer_steps=restorer_steps)
     if resume is None:
         resume = _checked("train-variable", inputs, output)
-        variable_rate.start(resume, _filled_images(inputs or [], validation or []), config)
+        kept = _kept(coder, variable_model.VariableModel)
+        images = _filled_images(inputs or [], validation or [])
+        variable_rate.start(resume, images, config, (kept.transform, kept.coder) if kept else None)
     _train_on(resume, prepare_only, variable_rate.resume(resume, device))
+
+
+def _kept(model: str | None, kind: type[Model]) -> Model | None:
+    """Load the model whose coder is kept; InputError where it is of another kind."""
+    from sarcodec.scene import model_store
+
+    if model is None:
+        return None
+    found = model_store.load_model(model)
+    if not isinstance(found, kind):
+        raise errors.InputError(f"coder: {model!r} is not of the kind that this command trains; pass one that is")
+    return found
 
 
 def _checked(command: str, inputs: list[Path] | None, output: Path | None) -> Path:

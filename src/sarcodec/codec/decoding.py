@@ -175,7 +175,7 @@ def tile(
     seed: int,
 ) -> FloatArray:
     """Decode ``part`` of a tile of the last band of a group from latents of ``area``, and add the speckle it lost."""
-    db = coder.restore(latents)[-1][part.inside(area)]
+    db = coder.restore(latents, part.inside(area))[-1]
     if lost is None:
         return db
     start = part.top - place.core.top, part.left - place.core.left

@@ -81,8 +81,8 @@ class TileCoder(Protocol):
         """
         ...
 
-    def restore(self, latents: Sequence[FloatArray]) -> list[FloatArray]:
-        """Turn windows of latents (C, h, w) into dB (h·stride, w·stride)."""
+    def restore(self, latents: Sequence[FloatArray], part: Core) -> list[FloatArray]:
+        """Turn windows of latents (C, h, w) into dB (h·stride, w·stride), and return a part of these pixels."""
         ...
 
 

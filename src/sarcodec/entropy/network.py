@@ -28,7 +28,7 @@ LEVELS = 256
 SCALE = 64
 """Weights of the network are integers in units of 1/SCALE, of magnitude at most 127."""
 
-_SMALL_COUNTS, _SMALL_TOTALS = 21, 1024
+_SMALL_COUNTS, _SMALL_TOTALS = 33, 1024
 _CHUNK = 256
 
 Integers = npt.NDArray[np.int32]

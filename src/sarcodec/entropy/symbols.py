@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors
+from sarcodec.entropy import range_decoder, trellis
 from sarcodec.entropy import tables as entropy_tables
-from sarcodec.entropy import trellis
 from sarcodec.entropy.network import LEVELS, OCTAVE
-from sarcodec.runtime.compiled import Array, compiled, compiled_with_lock
+from sarcodec.runtime.compiled import Array, compiled
 
 LOWEST, HIGHEST = 12, 83
 """Levels that have tables; lower ones use the lowest, higher ones code bits as they are."""
@@ -102,23 +102,10 @@ class SymbolCoder:
         for model, start, end in runs.tolist():
             coder.encode(codes[start:end], self._models[model])
 
-    def take(self, coder: Any, group: Group) -> Integers:
-        """Decode a group (n,) from a constriction ``RangeDecoder``; ValueError for what none encodes."""
-        parts = []
-        for table, count in enumerate(group.counts.tolist()):
-            if count:
-                codes = coder.decode(self._models[table], count)
-                if _holds(codes, self._escapes[table]):
-                    codes = entropy_tables.unescape(coder, codes, self.tables[table]) - self.minima[table]
-                parts.append(codes)
-        values = np.empty(group.table.size, np.int64)
-        largest = _in_place(np.concatenate(parts), group.order, group.table, self.minima, values)
-        if group.shift.any():
-            for bits in np.unique(group.shift[group.shift > 0]).tolist():
-                low = group.shift == bits
-                values[low] = (values[low] << bits) | coder.decode(self._models[HALVES + bits], int(low.sum()))
-            largest = np.abs(values).max()
-        if largest > trellis.LARGEST:
+    def take(self, coder: range_decoder.RangeDecoder, group: Group) -> Integers:
+        """Decode a group (n,); ValueError for what none encodes."""
+        values = coder.take(self._joined, group.counts, group.order, group.shift)
+        if values.size and max(values.max(), -values.min()) > trellis.LARGEST:
             raise ValueError("a symbol is larger than any that is coded")
         return values.astype(np.int32)
 
@@ -147,8 +134,8 @@ class SymbolCoder:
         return np.array([table.minimum for table in self.tables], np.int32)
 
     @functools.cached_property
-    def _escapes(self) -> list[int]:
-        return [table.frequencies.size - 1 for table in self.tables]
+    def _joined(self) -> range_decoder.Tables:
+        return range_decoder.Tables.of(self.tables)
 
     @functools.cached_property
     def _models(self) -> list[Any]:
@@ -195,15 +182,6 @@ def _look_up(level: Array, shifts: Array, indices: Array, shift: Array, index: A
         shift[i], index[i] = shifts[level[i]], indices[level[i]]
 
 
-@compiled_with_lock
-def _holds(codes: Array, code: int) -> bool:
-    """Tell whether a code is among a few: so short that giving up the lock would take longer."""
-    found = False
-    for i in range(codes.size):
-        found |= codes[i] == code
-    return found
-
-
 @compiled
 def _restore(symbols: Array, tables: Array, centroids: Array, restored: Array) -> None:
     for i in range(symbols.size):
@@ -211,17 +189,6 @@ def _restore(symbols: Array, tables: Array, centroids: Array, restored: Array) -
         odd = np.int32(tables[i] >= TABLES and magnitude > 0)
         value = np.float32(2 * magnitude - odd) + centroids[tables[i], min(magnitude, CENTROIDS - 1)]
         restored[i] = -value if symbols[i] < 0 else value
-
-
-@compiled
-def _in_place(codes: Array, order: Array, table: Array, minima: Array, values: Array) -> int:
-    """Fill the values (n,) of a group from indices in tables, as they are coded; returns the largest magnitude."""
-    largest = 0
-    for i in range(order.size):
-        value = codes[i] + minima[table[order[i]]]
-        largest = max(largest, abs(value))
-        values[order[i]] = value
-    return largest
 
 
 @compiled

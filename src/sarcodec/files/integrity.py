@@ -27,12 +27,8 @@ log = logging.getLogger("sarcodec")
 KEY = "digest"
 """Entry of a model file's record; files from before have none."""
 
-SHIPPED = {"lapped64": "e65fd472b67b7037", "residual16": "d412a7af7613b0c1", "residual64": "a905fda026f2e9f7"}
+SHIPPED = {"lapped64": "ae95e22a1275fb4e", "residual16": "d412a7af7613b0c1", "residual64": "cc146a71b4105769"}
 """Identities of the models that are shipped, by name."""
-NETWORKS = {
-    "e65fd472b67b7037": ("lapped64.onnx", "07a373ead785b7229baa504cd964f970f489254ecdbf4f43acccdafb30637a84"),
-}
-"""Restoring networks in 8-bit integers that are shipped, by the identity of their model: file and SHA-256."""
 TELLING = ("metrics", "training")
 """Entries of a record that no two models share."""
 
@@ -105,24 +101,6 @@ def _shipped_record(name: str) -> dict[str, Any]:
         return found
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def network_of(identity: str) -> bytes | None:
-    """Return the network in 8-bit integers that is shipped for a model, if one is.
-
-    Raises FormatError where it is missing or damaged.
-    """
-    if identity not in NETWORKS:
-        return None
-    name, expected = NETWORKS[identity]
-    path = resources.files("sarcodec.weights") / name
-    try:
-        data = path.read_bytes()
-    except OSError as cause:
-        raise errors.FormatError(f"network {path}: {cause.strerror}; install sarcodec again") from cause
-    if hashlib.sha256(data).hexdigest() != expected:
-        raise errors.FormatError(f"network {path}: the shipped file is damaged; install sarcodec again")
-    return data
 
 
 def digest(tensors: Mapping[str, Array], record: Mapping[str, Any]) -> str:

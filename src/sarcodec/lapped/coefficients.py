@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors
-from sarcodec.entropy import scale, trellis
+from sarcodec.entropy import range_decoder, scale, trellis
 from sarcodec.entropy import symbols as entropy_symbols
 from sarcodec.entropy import tables as entropy_tables
 from sarcodec.entropy.symbols import TABLES, Choice, table_index, tables_of_levels
@@ -102,11 +102,11 @@ class CoefficientCoder:
         known, priors = neighbourhood.Neighbourhood(*shape), self.network.priors(step_index)
         level = np.zeros(tile.symbols.shape, np.uint8)
         try:
-            coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data[1:], "<u4").astype(np.uint32))
+            coder = range_decoder.RangeDecoder(data[1:])
             for number in range(min(data[0], diagonals)):
                 self.network.levels_at(number, known, priors, level)
                 tile.close(number, self._coder.take(coder, tile.open(number, level)), known.magnitude)
-        except (AssertionError, ValueError) as cause:
+        except ValueError as cause:
             raise errors.FormatError(f"symbols: the stream is damaged ({errors.plain(cause)})") from cause
         corner = np.s_[:diagonals, :diagonals]
         symbols = np.ascontiguousarray(tile.symbols[corner]).reshape(min(diagonals, BLOCK), -1, *shape)

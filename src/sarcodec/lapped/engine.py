@@ -10,8 +10,9 @@ import numpy.typing as npt
 from sarcodec.codec import engine
 from sarcodec.container import header
 from sarcodec.entropy import scale
-from sarcodec.lapped import islands, lower, restorer, transform
+from sarcodec.lapped import islands, lower, transform
 from sarcodec.lapped import model as lapped_model
+from sarcodec.restoring import network
 from sarcodec.runtime import threads
 
 FloatArray = npt.NDArray[np.float32]
@@ -25,7 +26,7 @@ class LappedEngine:
     model : LappedModel
         All that is trained of it.
     device, precision : str
-        Of the restoring network: see :func:`restorer.start`.
+        Of the restoring network: see :func:`sarcodec.restoring.network.start`.
     restores : bool
         Whether to run the network at all: without it images come sooner, and a little less like the original.
     """
@@ -45,7 +46,7 @@ class LappedEngine:
     ) -> None:
         self.model, self.identity = model, model.identity
         self.workers = threads.count()
-        started = restorer.start(model.restorer, model.in_integers, device, precision)
+        started = network.start(model.restorer, device, precision)
         self.network = started if restores else None
 
     def check_step(self, step: int) -> None:
@@ -69,18 +70,18 @@ class LappedEngine:
 class LappedTileCoder:
     """Codes and decodes tiles: see :class:`sarcodec.codec.engine.TileCoder`; bands one by one."""
 
-    stride, channels = LappedEngine.stride, LappedEngine.channels
+    stride, channels, networked = LappedEngine.stride, LappedEngine.channels, False
 
     def __init__(
         self,
         model: lapped_model.LappedModel,
-        network: restorer.Restore | None,
+        restore: network.Restore | None,
         offsets: tuple[np.float32, ...],
         step_and_effort: tuple[int, int],
     ) -> None:
-        self.model, self.network, self.offsets = model, network, offsets
+        self.model, self.offsets = model, offsets
         self.step, self.effort = step_and_effort
-        self.networked = network is not None and self.step < model.restored_below
+        self.network = restore if self.step < model.restored_below else None
 
     def fill(self, db: Sequence[FloatArray], valid: Sequence[npt.NDArray[np.bool_]]) -> list[FloatArray]:
         """Give invalid pixels the mean of their block, so that tiles which overlap agree on them."""
@@ -113,7 +114,7 @@ class LappedTileCoder:
         def preview() -> FloatArray:
             multiples = coder.multiples(symbols, self.step, choice)
             engine.cut(coefficients, core, block)[...] = multiples * np.float32(scale.step_db(self.step))
-            return self._restore(coefficients, offset)[core]
+            return self._restore(coefficients, offset, core)
 
         return engine.Encoded(coder.encode(symbols, self.step, choice), preview)
 
@@ -126,13 +127,14 @@ class LappedTileCoder:
         multiples *= np.float32(scale.step_db(self.step))
         return multiples.reshape(-1, *size)
 
-    def restore(self, latents: Sequence[FloatArray]) -> list[FloatArray]:
+    def restore(self, latents: Sequence[FloatArray], part: engine.Core) -> list[FloatArray]:
         """Turn coefficients into dB."""
-        return [self._restore(latent, offset) for latent, offset in zip(latents, self.offsets, strict=False)]
+        return [self._restore(latent, offset, part) for latent, offset in zip(latents, self.offsets, strict=False)]
 
-    def _restore(self, latent: FloatArray, offset: np.float32) -> FloatArray:
+    def _restore(self, latent: FloatArray, offset: np.float32, part: engine.Core) -> FloatArray:
         blocks = latent.reshape(self.stride, self.stride, *latent.shape[-2:])
         centred = transform.synthesise(blocks)
-        if self.networked and self.network is not None:
-            centred = self.network(centred, scale.step_db(self.step))
-        return centred + offset
+        if self.network is not None:
+            reach, step_db = self.model.restorer.config.reach, scale.step_db(self.step)
+            return network.restored_part(self.network, reach, centred, step_db, part) + offset
+        return centred[part] + offset

@@ -115,9 +115,9 @@ class LowerTileCoder:
             latent = np.concatenate([latent, above[None]])
         return latent
 
-    def restore(self, latents: Sequence[FloatArray]) -> list[FloatArray]:
+    def restore(self, latents: Sequence[FloatArray], part: engine.Core) -> list[FloatArray]:
         """Turn coefficients into dB."""
-        return [self._restore(latent, offset) for latent, offset in zip(latents, self.offsets, strict=False)]
+        return [self._restore(latent, offset)[part] for latent, offset in zip(latents, self.offsets, strict=False)]
 
     def _restore(self, latent: FloatArray, offset: np.float32) -> FloatArray:
         blocks = latent[: self.side**2].reshape(self.side, self.side, *latent.shape[-2:])

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from sarcodec import _version
-from sarcodec.files import integrity, sealed
-from sarcodec.lapped import coefficients, restorer
+from sarcodec.files import sealed
+from sarcodec.lapped import coefficients
+from sarcodec.restoring import network
 
 FORMAT = "sarcodec lapped model"
 CODER, RESTORER = "coder.", "restorer."
@@ -42,18 +43,15 @@ class LappedModel:
         Step index from which on the restorer is left out, for it adds nothing worth its time.
     identity : str
         16 hex digits of the file's SHA-256; ``""`` for one that was never saved.
-    in_integers : bytes, optional
-        The restoring network in 8-bit integers as an ONNX file, where one is shipped for the model.
     """
 
     coder: coefficients.CoefficientCoder
-    restorer: restorer.Restorer
+    restorer: network.Restorer
     rate_weight: float
     training: Mapping[str, Any] = field(default_factory=dict)
     restored_below: int = EVERY_STEP
     identity: str = ""
     package_version: str = _version.__version__
-    in_integers: bytes | None = None
 
 
 def save(path: str | os.PathLike[str], model: LappedModel, *, overwrite: bool = False) -> str:
@@ -76,11 +74,10 @@ def load(path: str | os.PathLike[str], *, made: str = "") -> LappedModel:
         weights = {name: array.astype(np.float32) for name, array in found.part(RESTORER).items()}
         return LappedModel(
             coder=coefficients.CoefficientCoder.from_arrays(found.part(CODER)),
-            restorer=restorer.Restorer(restorer.RestorerConfig.from_dict(record["restorer"]), weights),
+            restorer=network.Restorer(network.RestorerConfig.from_dict(record["restorer"]), weights),
             rate_weight=float(record["rate_weight"]),
             training=dict(record["training"]),
             restored_below=int(record.get("restored_below", EVERY_STEP)),
             identity=found.identity,
             package_version=str(record["package_version"]),
-            in_integers=integrity.network_of(found.identity),
         )

@@ -11,10 +11,10 @@ Source: Tran, Liang, Tu, "Lapped transform via time-domain pre- and post-filteri
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
 
 from sarcodec import radiometry
 
@@ -131,7 +131,13 @@ def _squares(pixels: FloatArray, side: int) -> FloatArray:
 @functools.cache
 def _cosines(side: int) -> FloatArray:
     """Orthonormal DCT-II of ``side`` points as a matrix: row k is the k-th cosine."""
-    matrix: FloatArray = fft.dct(np.eye(side), axis=0, norm="ortho").astype(np.float32)
+    return _dct2(side).astype(np.float32)
+
+
+def _dct2(side: int) -> npt.NDArray[np.float64]:
+    k, n = np.indices((side, side))
+    matrix = math.sqrt(2 / side) * np.cos(np.pi * k * (2 * n + 1) / (2 * side))
+    matrix[0] = math.sqrt(1 / side)
     return matrix
 
 
@@ -143,8 +149,8 @@ def _prefilter(reach: int) -> FloatArray:
         return np.zeros((1, 1), np.float32)  # blocks of one pixel have no neighbours to mix with
     flip = identity[::-1]
     butterfly = np.block([[identity, flip], [flip, -identity]])
-    second = fft.dct(identity, type=2, axis=0, norm="ortho")
-    fourth = fft.dct(identity, type=4, axis=0, norm="ortho")
-    rotated = flip @ second.T @ fourth @ flip
+    k, n = np.indices(identity.shape)
+    fourth = math.sqrt(2 / reach) * np.cos(np.pi * (2 * k + 1) * (2 * n + 1) / (4 * reach))
+    rotated = flip @ _dct2(reach).T @ fourth @ flip
     middle = np.block([[identity, np.zeros_like(identity)], [np.zeros_like(identity), rotated]])
     return np.asarray(0.5 * butterfly @ middle @ butterfly, dtype=np.float32)

@@ -90,6 +90,6 @@ class BoundedTileCoder:
         units = residual.decode(data, np.ones(size, bool))
         return residual.apply(0.0, units, self.max_error_db, TOLERANCE_DB, residual.FINE)[None]
 
-    def restore(self, latents: Sequence[FloatArray]) -> list[FloatArray]:
+    def restore(self, latents: Sequence[FloatArray], part: engine.Core) -> list[FloatArray]:
         """Return the pixels."""
-        return [latent[0] for latent in latents]
+        return [latent[0][part] for latent in latents]

@@ -19,17 +19,8 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 def compiled(function: Function) -> Function:
     """Compile a function of arrays and numbers; without rounding other than that of the operations as written."""
-    return _compile(function, nogil=True)
-
-
-def compiled_with_lock(function: Function) -> Function:
-    """Compile a function so short that giving up the interpreter's lock for it would take longer than it does."""
-    return _compile(function, nogil=False)
-
-
-def _compile(function: Function, *, nogil: bool) -> Function:
     try:
-        made = numba.njit(cache=True, nogil=nogil, error_model="numpy")(function)
+        made = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # no folder to keep the code in
-        made = numba.njit(nogil=nogil, error_model="numpy")(function)
+        made = numba.njit(nogil=True, error_model="numpy")(function)
     return cast(Function, made)

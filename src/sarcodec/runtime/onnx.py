@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from sarcodec.runtime import threads
-
 FloatArray = npt.NDArray[np.float32]
 
 IR_VERSION, OPSET = 8, 17
@@ -24,9 +22,9 @@ INT, INTS = 2, 7
 
 
 class Session:
-    """A network of one float32 input and output at work on the processor; on its own threads, so one call at a time.
+    """A network of one float32 input and output at work on the processor, in the thread that asks.
 
-    Its threads sleep where they wait, for others have work to do, too.
+    Several may at once, and do: tiles are coded in threads, where each by itself is done sooner than all together.
 
     Parameters
     ----------
@@ -38,9 +36,8 @@ class Session:
         import onnxruntime  # takes a fifth of a second, which most commands need not wait for
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads.count()
+        options.intra_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
@@ -51,11 +48,8 @@ class Session:
         return found
 
 
-class OneAtATime:
-    """A network at work on one array at a time, for it takes all threads; loaded for the first one.
-
-    ``make`` returns its ONNX file.
-    """
+class Lazy:
+    """A network at work that is loaded when it is first run; ``make`` returns its ONNX file."""
 
     def __init__(self, make: Callable[[], bytes]) -> None:
         self._make, self._lock = make, threading.Lock()
@@ -65,7 +59,7 @@ class OneAtATime:
         """Run the network as :class:`Session` does."""
         with self._lock:
             self._session = self._session or Session(self._make())
-            return self._session(values)
+        return self._session(values)
 
 
 def node(operator: str, inputs: Sequence[str], output: str, **attributes: int | Sequence[int]) -> bytes:

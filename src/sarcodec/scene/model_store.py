@@ -41,9 +41,9 @@ class Running(TypedDict, total=False):
 
     ``device`` is ``"cpu"`` or, where there is a GPU, ``"cuda"``. ``precision`` is ``"auto"``, ``"float32"`` or
     ``"bfloat16"``. ``restorer`` says whether the default codec, or a variable-rate autoencoder, restores with its
-    network: without, images come sooner, and up to 0.4 dB less like the original. The default codec needs PyTorch
-    for another device than the processor and for bfloat16, autoencoders of a fixed ratio for all they do;
-    MissingExtra where it is not installed.
+    network: without, images come sooner, and up to 0.4 dB less like the original. Both need PyTorch for other
+    devices than the processor and for bfloat16, autoencoders of a fixed ratio for all they do; MissingExtra where it
+    is not installed.
     """
 
     device: str
@@ -112,12 +112,7 @@ def _lapped(model: lapped_model.LappedModel, running: Running) -> engine.Engine:
 
 def _variable(model: variable_model.VariableModel, running: Running) -> engine.Engine:
     device, precision = running.get("device", "cpu"), running.get("precision", "auto")
-    if device != "cpu" or precision == "bfloat16":
-        raise errors.InputError(
-            f"device, precision: got {device}, {precision}; variable-rate autoencoders run on the processor in "
-            "float32, leave both out"
-        )
-    return variable_engine.VariableEngine(model, with_network=running.get("restorer", True))
+    return variable_engine.VariableEngine(model, device, precision, running.get("restorer", True))
 
 
 def _autoencoder(model: checkpoint.Checkpoint, running: Running) -> engine.Engine:

@@ -14,8 +14,8 @@ import functools
 import math
 
 import numpy as np
+import scipy  # whose parts load when they are first used
 from numpy.typing import NDArray
-from scipy import fft, special
 
 Floats = NDArray[np.float32]
 Reals = NDArray[np.float64]
@@ -59,8 +59,8 @@ def growth_db(std_db: Reals) -> Reals:
     std_db : numpy.ndarray
         Standard deviation of the field in dB, any shape.
     """
-    p = std_db * (math.log(10) / 10 / math.sqrt(special.polygamma(1, _LOOKS)))
-    growth = special.gammaln(_LOOKS + p) - special.gammaln(_LOOKS) - p * special.digamma(_LOOKS)
+    p = std_db * (math.log(10) / 10 / math.sqrt(scipy.special.polygamma(1, _LOOKS)))
+    growth = scipy.special.gammaln(_LOOKS + p) - scipy.special.gammaln(_LOOKS) - p * scipy.special.digamma(_LOOKS)
     return np.asarray(growth * (10 / math.log(10)))
 
 
@@ -86,16 +86,20 @@ def draw(series: tuple[int, ...], seed: int, corner: Place, shape: tuple[int, ..
     down, across = (range(at // _CELL, (at + side - 1) // _CELL + 1) for at, side in zip(corner, shape, strict=True))
     bits, side = _white(seed, down, across), _CELL + 2 * _REACH
     taps = np.pad(_taps(series).astype(np.float32), (0, side - 2 * _REACH - 1))
-    response = fft.rfft2(np.roll(taps, (-_REACH, -_REACH), (0, 1))).real.repeat(2, axis=1)  # real: taps are even
+    response = scipy.fft.rfft2(np.roll(taps, (-_REACH, -_REACH), (0, 1))).real.repeat(
+        2, axis=1
+    )  # real: taps are even
     texture = np.empty((len(down) * _CELL, len(across) * _CELL), np.float32)
     # Always whole cells: the same input to the same transform has the same last bit, whatever the window.
     for row in range(0, texture.shape[0], _CELL):
         strip, white = texture[row : row + _CELL], _quantiles().take(bits[row : row + side])
         for column in range(0, texture.shape[1], _CELL):
-            spectrum = fft.rfft2(white[:, column : column + side])
+            spectrum = scipy.fft.rfft2(white[:, column : column + side])
             parts = spectrum.view(np.float32)
             parts *= response
-            strip[:, column : column + _CELL] = fft.irfft2(spectrum, (side, side))[_REACH:-_REACH, _REACH:-_REACH]
+            strip[:, column : column + _CELL] = scipy.fft.irfft2(spectrum, (side, side))[
+                _REACH:-_REACH, _REACH:-_REACH
+            ]
         strip += 6.0
         strip *= (_TABLE - 1) / 12
         np.clip(strip, 0, _TABLE - 1, out=strip)
@@ -130,14 +134,14 @@ def _noise(seed: int, row: int, column: int, first: int, last: int) -> NDArray[n
 @functools.cache
 def _quantiles() -> Floats:
     """Give the normal quantiles at the middles of 2^16 equal parts of probability."""
-    return np.asarray(special.ndtri((np.arange(2**16) + 0.5) / 2**16), dtype=np.float32)
+    return np.asarray(scipy.special.ndtri((np.arange(2**16) + 0.5) / 2**16), dtype=np.float32)
 
 
 @functools.cache
 def _marginal() -> Floats:
     """Log-Gamma quantiles of mean 0 and variance 1 at 2^16 normal values from -6 to 6."""
-    gamma = special.gammaincinv(_LOOKS, special.ndtr(np.linspace(-6, 6, _TABLE)))
-    scaled = (np.log(gamma) - special.digamma(_LOOKS)) / math.sqrt(special.polygamma(1, _LOOKS))
+    gamma = scipy.special.gammaincinv(_LOOKS, scipy.special.ndtr(np.linspace(-6, 6, _TABLE)))
+    scaled = (np.log(gamma) - scipy.special.digamma(_LOOKS)) / math.sqrt(scipy.special.polygamma(1, _LOOKS))
     return np.asarray(scaled, dtype=np.float32)
 
 
@@ -147,7 +151,9 @@ def _correlations() -> tuple[Reals, Reals]:
     normal, weight = np.polynomial.hermite_e.hermegauss(80)
     image = np.interp(normal, np.linspace(-6, 6, _TABLE), _marginal()) * weight
     orders = np.arange(1, 13)
-    power = np.array([special.eval_hermitenorm(k, normal) @ image for k in orders]) ** 2 / special.factorial(orders)
+    power = np.array(
+        [scipy.special.eval_hermitenorm(k, normal) @ image for k in orders]
+    ) ** 2 / scipy.special.factorial(orders)
     before = np.linspace(-1, 1, 2001)
     return before, (before[:, None] ** orders) @ (power / power.sum())
 

@@ -7,8 +7,8 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy  # whose parts load when they are first used
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft
 
 from sarcodec import errors
 from sarcodec.metrics import looks as metric_looks
@@ -118,7 +118,7 @@ def _powers(images: tuple[Floats, ...], counts: Floats) -> list[Reals]:
             patches = cut[row, used]
             patches -= patches.sum(axis=(1, 2), keepdims=True) / numbers[row, used, None, None]
             patches *= tapers
-            total += np.square(fft.rfft2(patches).view(np.float32)).sum(axis=0)
+            total += np.square(scipy.fft.rfft2(patches).view(np.float32)).sum(axis=0)
     return [total.reshape(_PATCH, -1, 2).sum(axis=2) / weight for total in totals]
 
 

@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sarcodec import errors
-from sarcodec.entropy import scale, trellis
+from sarcodec.entropy import range_decoder, scale, trellis
 from sarcodec.entropy import symbols as entropy_symbols
 from sarcodec.entropy import tables as entropy_tables
 from sarcodec.entropy.symbols import HALVES, MODELS, TABLES, Choice, Group, table_index, tables_of_levels
+from sarcodec.runtime.compiled import Array, compiled
 from sarcodec.variable import contexts
-from sarcodec.variable.contexts import PASSES
+from sarcodec.variable.contexts import CAP, PASSES
 
 MAX_POSITIONS = 1 << 16
 """Most positions of a tile."""
@@ -98,20 +99,18 @@ class LatentCoder:
         magnitude = np.zeros((count, shape[0] + 2, shape[1] + 2), np.int16)
         states, priors = np.zeros(positions, np.int8), self.contexts.priors(step_index)
         try:
-            coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data[1:], "<u4").astype(np.uint32))
+            coder = range_decoder.RangeDecoder(data[1:])
             for number in range(data[0]):
-                for turn, (row, column) in enumerate(PASSES):
+                for turn in range(len(PASSES)):
                     place = contexts.places(turn, *shape)
                     if not place.size:
                         continue
                     level = self.contexts.levels(magnitude, number, turn, int(priors[number]))
-                    group = _group(level, states[place])
+                    group = _group(level, states, place)
                     values = self.symbols.take(coder, group)
-                    symbols[number, place], table[number, place] = values, group.table
-                    grid = magnitude[number, row + 1 : shape[0] + 1 : 2, column + 1 : shape[1] + 1 : 2]
-                    grid[...] = np.minimum(np.abs(values), contexts.CAP).reshape(grid.shape)
-                states = trellis.NEXT[states, symbols[number] & 1]
-        except (AssertionError, ValueError) as cause:
+                    _enter(values, group.table, place, symbols[number], table[number], magnitude[number])
+                _go_on(states, symbols[number], trellis.NEXT)
+        except ValueError as cause:
             raise errors.FormatError(f"symbols: the stream is damaged ({errors.plain(cause)})") from cause
         multiples = self.symbols.restored(symbols, table)
         return symbols.reshape(count, *shape), multiples.reshape(count, *shape)
@@ -172,10 +171,36 @@ def used(symbols: Integers) -> int:
     return int(numbers[-1]) + 1 if numbers.size else 0
 
 
-def _group(level: npt.NDArray[np.uint8], states: npt.NDArray[np.int8]) -> Group:
-    """Find how the positions (n,) of a pass are coded, whose levels and states are known."""
-    shifts, tables = tables_of_levels()
-    table = tables[level] + np.uint8(TABLES) * trellis.quantiser(states).view(np.uint8)
-    order, counts = np.empty(level.size, np.int64), np.empty(HALVES, np.int64)
+def _group(level: npt.NDArray[np.uint8], states: npt.NDArray[np.int8], place: npt.NDArray[np.int64]) -> Group:
+    """Find how the symbols of a pass are coded, at places (n,), whose levels and the tile's states are known."""
+    size = level.size
+    shift, table = np.empty(size, np.uint8), np.empty(size, np.uint8)
+    order, counts = np.empty(size, np.int64), np.empty(HALVES, np.int64)
+    _open(level, states, place, tables_of_levels(), (shift, table))
     entropy_symbols.sort_by_table(table, order, counts)
-    return Group(shifts[level], table, order, counts)
+    return Group(shift, table, order, counts)
+
+
+@compiled
+def _open(
+    level: Array, states: Array, place: Array, of_levels: tuple[Array, Array], found: tuple[Array, Array]
+) -> None:
+    (shifts, tables), (shift, table) = of_levels, found
+    for i in range(level.size):
+        shift[i] = shifts[level[i]]
+        table[i] = tables[level[i]] + TABLES * (states[place[i]] & 1)
+
+
+@compiled
+def _enter(values: Array, tables: Array, place: Array, symbols: Array, table: Array, magnitude: Array) -> None:
+    """Enter the symbols of a pass, what coded them, and their magnitudes, which have a border around."""
+    across = magnitude.shape[1] - 2
+    for i in range(values.size):
+        symbols[place[i]], table[place[i]] = values[i], tables[i]
+        magnitude[place[i] // across + 1, place[i] % across + 1] = min(abs(values[i]), CAP)
+
+
+@compiled
+def _go_on(states: Array, symbols: Array, after: Array) -> None:
+    for i in range(states.size):
+        states[i] = after[states[i], symbols[i] & 1]

@@ -204,7 +204,11 @@ def _inputs(
     height, width = magnitude.shape[1] - 2, magnitude.shape[2] - 2
     row, column = _first(turn)
     near, far, recent = _count(parents[:NEAR]), _count(parents[NEAR:]), min(number, RECENT)
-    own = magnitude[number]
+    own, nearest = magnitude[number], _sum_of(magnitude, parents[:near])
+    further, last = (
+        _sum_of(magnitude, parents[NEAR : NEAR + far]),
+        _sum_of(magnitude, np.arange(number - recent, number)),
+    )
     i = total = 0
     for y in range(row + 1, height + 1, 2):
         for x in range(column + 1, width + 1, 2):
@@ -212,23 +216,14 @@ def _inputs(
             sides, corners = vertical + horizontal, vertical * horizontal
             at_sides = _sides(own, y, x) if turn >= 2 else 0
             at_corners = _corners(own, y, x) if turn % 2 else 0
-            near_here = near_around = far_here = recent_here = recent_around = 0
-            for parent in parents[:near]:
-                near_here += magnitude[parent, y, x]
-                near_around += _sides(magnitude[parent], y, x)
-            for parent in parents[NEAR : NEAR + far]:
-                far_here += magnitude[parent, y, x]
-            for lower in range(number - recent, number):
-                recent_here += magnitude[lower, y, x]
-                recent_around += _sides(magnitude[lower], y, x)
             inputs[0, i] = level_of(at_sides, max(sides, 1), small, fractions)
             inputs[1, i] = level_of(at_corners, max(corners, 1), small, fractions)
-            inputs[2, i] = level_of(near_here, max(near, 1), small, fractions)
-            inputs[3, i] = level_of(far_here, max(far, 1), small, fractions)
-            inputs[4, i] = level_of(recent_here, max(recent, 1), small, fractions)
-            inputs[5, i] = level_of(near_around, max(near * sides, 1), small, fractions)
-            inputs[6, i] = level_of(recent_around, max(recent * sides, 1), small, fractions)
-            total += near_here
+            inputs[2, i] = level_of(nearest[y, x], max(near, 1), small, fractions)
+            inputs[3, i] = level_of(further[y, x], max(far, 1), small, fractions)
+            inputs[4, i] = level_of(last[y, x], max(recent, 1), small, fractions)
+            inputs[5, i] = level_of(_sides(nearest, y, x), max(near * sides, 1), small, fractions)
+            inputs[6, i] = level_of(_sides(last, y, x), max(recent * sides, 1), small, fractions)
+            total += nearest[y, x]
             i += 1
     known = near * inputs.shape[1]
     if turn:
@@ -244,6 +239,19 @@ def _count(parents: Array) -> int:
     found = 0
     for parent in parents:
         found += parent >= 0
+    return found
+
+
+@compiled
+def _sum_of(magnitude: Array, numbers: Array) -> Any:
+    """Return the sum of the planes (h + 2, w + 2) of some numbers."""
+    height, width = magnitude.shape[1:]
+    found = np.zeros((height, width), np.int32)
+    for number in numbers:
+        plane = magnitude[number]
+        for y in range(height):
+            for x in range(width):
+                found[y, x] += plane[y, x]
     return found
 
 

@@ -11,8 +11,9 @@ from sarcodec import radiometry
 from sarcodec.codec import engine
 from sarcodec.container import header
 from sarcodec.entropy import scale
+from sarcodec.restoring import network
 from sarcodec.runtime import threads
-from sarcodec.variable import decoder, linear
+from sarcodec.variable import linear
 from sarcodec.variable import model as variable_model
 from sarcodec.variable.linear import BLOCK
 
@@ -23,19 +24,21 @@ FILLED = 64
 
 
 class VariableEngine:
-    """The autoencoder of overlapping linear transform, trellis, learned entropy coding and decoder network.
+    """The autoencoder of overlapping linear transform, trellis, learned entropy coding and restoring network.
 
     Parameters
     ----------
     model : VariableModel
         All that is trained of it.
-    with_network : bool
-        Whether to decode with the network; the image of the linear decoder alone is less exact, and quicker.
+    device, precision : str
+        Of the restoring network: see :func:`sarcodec.restoring.network.start`.
+    restores : bool
+        Whether to run the network at all: without it images come sooner, and a little less like the original.
     """
 
     version, architecture = 2, "variable"
     stride = BLOCK
-    margin = reach = linear.REACH * BLOCK
+    reach = linear.REACH * BLOCK
     ramp, whole = 0, False
     steps: Collection[int] = scale.STEPS
     default_step = scale.DEFAULT_STEP
@@ -44,11 +47,15 @@ class VariableEngine:
     holds_products = True
     reduces = 0
 
-    def __init__(self, model: variable_model.VariableModel, *, with_network: bool = True) -> None:
+    def __init__(
+        self, model: variable_model.VariableModel, device: str = "cpu", precision: str = "auto", restores: bool = True
+    ) -> None:
         self.model, self.identity = model, model.identity
         self.channels = model.transform.count
+        self.margin = self.reach + -(-model.restorer.config.reach // BLOCK) * BLOCK
         self.workers = threads.count()
-        self.network = decoder.Running(model.network) if with_network else None
+        started = network.start(model.restorer, device, precision)
+        self.network = started if restores else None
 
     def check_step(self, step: int) -> None:
         """Raise InputError for a step index out of range."""
@@ -69,20 +76,19 @@ class VariableEngine:
 class VariableTileCoder:
     """Codes and decodes tiles: see :class:`sarcodec.codec.engine.TileCoder`; bands one by one."""
 
-    stride = BLOCK
+    stride, networked = BLOCK, False
 
     def __init__(
         self,
         model: variable_model.VariableModel,
-        network: decoder.Running | None,
+        restore: network.Restore | None,
         offsets: tuple[np.float32, ...],
         step: int,
         effort: int,
     ) -> None:
-        self.model, self.network, self.offsets = model, network, offsets
+        self.model, self.network, self.offsets = model, restore, offsets
         self.step, self.effort = step, effort
         self.channels = model.transform.count
-        self.networked = network is not None
 
     def fill(self, db: Sequence[FloatArray], valid: Sequence[npt.NDArray[np.bool_]]) -> list[FloatArray]:
         """Give invalid pixels the mean of their block, so that tiles which overlap agree on them."""
@@ -101,8 +107,7 @@ class VariableTileCoder:
     def _encode(self, db: FloatArray, offset: np.float32, core: engine.Core) -> engine.Encoded:
         coder = self.model.coder
         centred = np.clip(db - offset, -engine.MOST_DB, engine.MOST_DB)
-        whole = np.pad(centred, [(0, -side % BLOCK) for side in db.shape], mode="edge")
-        latents = self.model.transform.analyse(whole)
+        latents = self.model.transform.analyse(linear.continued(centred))
         inner = np.ascontiguousarray(engine.cut(latents, core, BLOCK))
         symbols = coder.quantise(inner, self.step, self.model.rate_weight, self.effort)
         choice = coder.choose(symbols, self.step)
@@ -110,7 +115,7 @@ class VariableTileCoder:
         def preview() -> FloatArray:
             multiples = coder.multiples(symbols, self.step, choice)
             engine.cut(latents, core, BLOCK)[...] = multiples * np.float32(scale.step_db(self.step))
-            return self._restore(latents, offset)[core]
+            return self._restore(latents, offset, core)
 
         return engine.Encoded(coder.encode(symbols, self.step, choice), preview)
 
@@ -123,17 +128,16 @@ class VariableTileCoder:
         latents *= np.float32(scale.step_db(self.step))
         return latents
 
-    def restore(self, latents: Sequence[FloatArray]) -> list[FloatArray]:
+    def restore(self, latents: Sequence[FloatArray], part: engine.Core) -> list[FloatArray]:
         """Turn latents into dB."""
-        return [self._restore(latent, offset) for latent, offset in zip(latents, self.offsets, strict=False)]
+        return [self._restore(latent, offset, part) for latent, offset in zip(latents, self.offsets, strict=False)]
 
-    def _restore(self, latent: FloatArray, offset: np.float32) -> FloatArray:
+    def _restore(self, latent: FloatArray, offset: np.float32, part: engine.Core) -> FloatArray:
         centred = self.model.transform.synthesise(latent)
         if self.network is not None:
-            around = self.model.transform.mirrored(latent)
-            centred += decoder.inner(self.network(around, scale.step_db(self.step)))
-        found: FloatArray = centred + offset
-        return found
+            reach, step_db = self.model.restorer.config.reach, scale.step_db(self.step)
+            return network.restored_part(self.network, reach, centred, step_db, part) + offset
+        return centred[part] + offset
 
 
 def _filled(image: FloatArray, valid: engine.Mask, offset: np.float32) -> FloatArray:

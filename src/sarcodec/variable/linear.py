@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy  # whose parts load when they are first used
 
 from sarcodec import errors
 
 BLOCK = 16
 """Side of a block in pixels; filters and basis functions reach one further block in every direction."""
 
-REACH = 4
-"""Blocks around each that the decoder sees: one of the basis functions, and what the network sees besides."""
-
-RINGS = 1
-"""Of blocks around an image, mirrored, that the decoder sees; beyond them is nothing."""
+REACH = 1
+"""Blocks around each that its pixels depend on."""
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -72,11 +70,11 @@ class Overlapping:
         image = blocks.reshape(BLOCK, BLOCK, height, width).transpose(2, 0, 3, 1)
         return np.ascontiguousarray(image).reshape(BLOCK * height, BLOCK * width)
 
-    def mirrored(self, latents: FloatArray, rings: int = RINGS) -> FloatArray:
-        """Return latents with rings around, (n, h + 2·rings, w + 2·rings): those of the mirrored image."""
-        padded = np.pad(latents, ((0, 0), (rings, rings), (rings, rings)), mode="symmetric")
+    def mirrored(self, latents: FloatArray) -> FloatArray:
+        """Return latents with a ring around, (n, h + 2, w + 2): those of the mirrored image."""
+        padded = np.pad(latents, ((0, 0), (1, 1), (1, 1)), mode="symmetric")
         for axis in (1, 2):
-            place = np.arange(-rings, latents.shape[axis] + rings)
+            place = np.arange(-1, latents.shape[axis] + 1)
             turned = place // latents.shape[axis] % 2 == 1
             signs = np.where(turned, self.parity[:, axis - 1, None], 1).astype(np.float32)
             padded *= np.expand_dims(signs, 3 - axis)
@@ -99,6 +97,11 @@ class Overlapping:
             raise errors.FormatError(f"linear transform: not valid ({errors.plain(cause)})") from cause
 
 
+def continued(image: FloatArray) -> FloatArray:
+    """Continue an image (H, W) to whole blocks by its border."""
+    return np.pad(image, [(0, -side % BLOCK) for side in image.shape], mode="edge")
+
+
 def whole_blocks(image: FloatArray, top: int = 0, left: int = 0) -> FloatArray:
     """Cut an image (H, W) to whole blocks from a pixel on."""
     height, width = ((side - first) // BLOCK * BLOCK for side, first in zip(image.shape, (top, left), strict=True))
@@ -112,5 +115,8 @@ def _convolve(weight: FloatArray, values: FloatArray) -> FloatArray:
     for row in range(3):
         for column in range(3):
             part = values[:, row : row + height, column : column + width].reshape(weight.shape[1], -1)
-            total += np.ascontiguousarray(weight[:, :, row, column]) @ part
+            place = np.ascontiguousarray(weight[:, :, row, column])
+            scipy.linalg.blas.sgemm(
+                1, part.T, place.T, beta=1, c=total.T, overwrite_c=True
+            )  # transposed, BLAS adds in place
     return total.reshape(-1, height, width)

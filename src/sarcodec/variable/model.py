@@ -1,4 +1,4 @@
-"""The model of the variable-rate autoencoder as one file: linear transform, latent coder and decoder network.
+"""The model of the variable-rate autoencoder as one file: linear transform, latent coder and restoring network.
 
 A safetensors file with a JSON record, as :mod:`sarcodec.lapped.model` has it, and identified alike.
 """
@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from sarcodec import _version, errors
 from sarcodec.files import sealed
+from sarcodec.restoring import network
 from sarcodec.variable import coder as latent_coder
-from sarcodec.variable import decoder, linear
+from sarcodec.variable import linear
 
 FORMAT = "sarcodec variable-rate autoencoder"
-LINEAR, CODER, NETWORK = "linear.", "coder.", "network."
-KIND = sealed.Kind(FORMAT, 1, ("channels", "rate_weight", "training"), "a variable-rate autoencoder")
+LINEAR, CODER, RESTORER = "linear.", "coder.", "restorer."
+KIND = sealed.Kind(FORMAT, 2, ("restorer", "rate_weight", "training"), "a variable-rate autoencoder")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +34,8 @@ class VariableModel:
         The encoder, and the linear part of the decoder.
     coder : LatentCoder
         Symbols to bytes and back.
-    network : Network
-        The rest of the decoder.
+    restorer : Restorer
+        The residual network that ends the decoder.
     rate_weight : float
         λ of the trellis search in squared steps per bit, with which it was trained.
     training : dict
@@ -45,27 +46,27 @@ class VariableModel:
 
     transform: linear.Overlapping
     coder: latent_coder.LatentCoder
-    network: decoder.Network
+    restorer: network.Restorer
     rate_weight: float
     training: Mapping[str, Any] = field(default_factory=dict)
     identity: str = ""
     package_version: str = _version.__version__
 
     def __post_init__(self) -> None:
-        counts = self.transform.count, self.coder.contexts.count, self.network.latents
+        counts = self.transform.count, self.coder.contexts.count
         if len(set(counts)) > 1:
-            raise errors.FormatError(f"model: transform, coder and network have {counts} latents; they must agree")
+            raise errors.FormatError(f"model: transform and coder have {counts} latents; they must agree")
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """Return the weights of encoder and decoder by name."""
         transform = {LINEAR + name: array for name, array in self.transform.to_arrays().items()}
-        return transform | {NETWORK + name: array for name, array in self.network.weights.items()}
+        return transform | {RESTORER + name: array for name, array in self.restorer.weights.items()}
 
 
 def save(path: str | os.PathLike[str], model: VariableModel, *, overwrite: bool = False) -> str:
     """Write a model whole or not at all and return its identity; errors as :func:`atomic.output`."""
     record = {
-        "channels": list(model.network.channels),
+        "restorer": model.restorer.config.to_dict(),
         "rate_weight": model.rate_weight,
         "training": dict(model.training),
     }
@@ -77,12 +78,11 @@ def load(path: str | os.PathLike[str], *, made: str = "") -> VariableModel:
     """Read a model; errors and ``made`` as of :func:`sealed.opened`."""
     with sealed.opened(path, KIND, made) as found:
         record = found.record
-        transform = linear.Overlapping.from_arrays(found.part(LINEAR))
-        weights = {name: value.astype(np.float32) for name, value in found.part(NETWORK).items()}
+        weights = {name: value.astype(np.float32) for name, value in found.part(RESTORER).items()}
         return VariableModel(
-            transform=transform,
+            transform=linear.Overlapping.from_arrays(found.part(LINEAR)),
             coder=latent_coder.LatentCoder.from_arrays(found.part(CODER)),
-            network=decoder.Network(transform.count, tuple(record["channels"]), weights),
+            restorer=network.Restorer(network.RestorerConfig.from_dict(record["restorer"]), weights),
             rate_weight=float(record["rate_weight"]),
             training=dict(record["training"]),
             identity=found.identity,

@@ -1,7 +1,8 @@
-"""A small network that makes decoded transform coefficients look less quantised: the CNN half of the lapped codec.
+"""A small residual network that makes decoded images look less quantised: the CNN half of codecs for all rates.
 
-On the processor ONNX Runtime runs it, in 8-bit integers where it is shipped so (see :mod:`sarcodec.files.integrity`),
-else in float32; :mod:`sarcodec.lapped.pytorch` trains it, and runs it elsewhere.
+It works on an image of which a cell of pixels is one position; small cells do best, for what it restores is the fine
+structure of speckle. On the processor ONNX Runtime runs it; :mod:`sarcodec.restoring.pytorch` trains it, and runs it
+elsewhere.
 """
 
 from __future__ import annotations
@@ -18,35 +19,43 @@ import numpy.typing as npt
 from sarcodec import errors
 from sarcodec.runtime import devices, onnx
 
+WIDEST = 16
+"""Side in pixels of the largest cells."""
+
 FloatArray = npt.NDArray[np.float32]
+Part = tuple[slice, slice]
 Restore = Callable[[FloatArray, float], FloatArray]
 """Restores an image (H, W) in dB about the band's offset, coded with a step in dB; sides multiples of the cell's."""
 
 SCALE_DB = 8.0
 REACH = 32
-"""Pixels around each that it may see."""
+"""Pixels around each that a network may see."""
 
 
 @dataclass(frozen=True)
 class RestorerConfig:
     """Width and number of 3×3 layers, and the side in pixels of the cells of which it holds one at every position.
 
-    It sees ``layers · cell`` pixels around each cell.
+    It sees :attr:`reach` pixels around each cell.
     """
 
-    channels: int = 64
-    layers: int = 8
-    cell: int = 4
+    channels: int = 16
+    layers: int = 6
+    cell: int = 2
 
     def __post_init__(self) -> None:
-        reach = self.layers * self.cell
-        if not (
-            1 <= self.channels <= 512 and self.cell in (4, 8, 16) and self.layers in (2, 4, 6, 8) and reach <= REACH
-        ):
+        possible = 1 <= self.channels <= 512 and self.cell in (2, 4, 8, 16) and self.layers in (2, 4, 6, 8)
+        if not possible or self.reach > REACH:
             raise errors.InputError(
                 f"restorer: got {self.channels} channels, {self.layers} layers and cells of {self.cell} pixels; pass "
-                f"1 to 512 channels, 2 to 8 layers, an even number, and cells of 4, 8 or 16, at most {REACH} together"
+                "1 to 512 channels, 2 to 8 layers, an even number, and cells of 2, 4, 8 or 16, at most "
+                f"{REACH} together"
             )
+
+    @property
+    def reach(self) -> int:
+        """Pixels around each cell that the network sees."""
+        return self.layers * self.cell
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -61,7 +70,7 @@ class RestorerConfig:
     def from_dict(cls, record: Mapping[str, Any]) -> RestorerConfig:
         """Inverse of :meth:`to_dict`; FormatError for unknown keys or values."""
         try:
-            return cls(**record)
+            return cls(**{"cell": 4, **record})  # files from before there were others do not name it
         except (TypeError, errors.InputError) as cause:
             raise errors.FormatError(f"restorer configuration: {errors.plain(cause)}") from cause
 
@@ -133,21 +142,28 @@ def leave(change: FloatArray, centred_db: FloatArray, step_db: float, cell: int)
     return found
 
 
+def restored_part(restore: Restore, reach: int, centred_db: FloatArray, step_db: float, part: Part) -> FloatArray:
+    """Restore a part of an image (H, W) by a network that sees so many pixels around each, and is shown no more."""
+    seen = tuple(_seen(side, reach, size) for side, size in zip(part, centred_db.shape, strict=True))
+    inside = tuple(slice(side.start - s.start, side.stop - s.start) for side, s in zip(part, seen, strict=True))
+    found: FloatArray = restore(np.ascontiguousarray(centred_db[seen]), step_db)[inside]
+    return found
+
+
+def _seen(side: slice, reach: int, size: int) -> slice:
+    """Return whole cells, of whatever size, that have a side of a part and what is seen of it."""
+    first, end = max(side.start - reach, 0), side.stop + reach
+    return slice(first // WIDEST * WIDEST, min(-(-end // WIDEST) * WIDEST, size))
+
+
 class Running:
-    """A restorer at work on the processor, one image at a time, for it takes all threads; loaded for the first one.
+    """A restorer at work on the processor; loaded for the first image, and run by several threads at once.
 
     A pixel is the same to the last bit whatever lies beyond :data:`REACH` of its cell.
-
-    Parameters
-    ----------
-    data : bytes
-        The network as an ONNX file.
-    cell : int
-        Side of its cells.
     """
 
-    def __init__(self, data: bytes, cell: int) -> None:
-        self._cell, self._network = cell, onnx.OneAtATime(lambda: data)
+    def __init__(self, network: Restorer) -> None:
+        self._cell, self._network = network.config.cell, onnx.Lazy(network.to_onnx)
 
     def __call__(self, centred_db: FloatArray, step_db: float) -> FloatArray:
         """Restore an image: see :data:`Restore`."""
@@ -155,17 +171,16 @@ class Running:
         return leave(change, centred_db, step_db, self._cell)
 
 
-def start(network: Restorer, in_integers: bytes | None, device: str, precision: str) -> Restore:
+def start(network: Restorer, device: str, precision: str) -> Restore:
     """Return what restores images on a device in a precision: see :mod:`sarcodec.runtime.devices`.
 
-    ``in_integers`` is the network in 8-bit integers as an ONNX file, which ``auto`` takes on the processor where
-    there is one. What is neither float32 nor that is run by PyTorch; MissingExtra where it is not installed.
+    On the processor it is float32 by ONNX Runtime, unless bfloat16 is asked for. What else there is PyTorch runs;
+    MissingExtra where it is not installed.
     """
     devices.check_precision(precision)
     if device == "cpu" and precision != "bfloat16":
-        chosen = in_integers if precision == "auto" else None
-        return Running(chosen or network.to_onnx(), network.config.cell)
+        return Running(network)
     devices.require_torch()
-    from sarcodec.lapped import pytorch
+    from sarcodec.restoring import pytorch
 
     return pytorch.Running(pytorch.Network.of(network), device, precision)

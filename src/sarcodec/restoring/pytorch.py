@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from sarcodec.lapped import restorer
+from sarcodec.restoring import network as restorer
 from sarcodec.runtime import devices
 
 
@@ -82,7 +82,7 @@ class Running:
         self._one_at_a_time = threading.Lock()
 
     def __call__(self, centred_db: npt.NDArray[np.float32], step_db: float) -> npt.NDArray[np.float32]:
-        """Restore an image: see :data:`restorer.Restore`."""
+        """Restore an image: see :data:`sarcodec.restoring.network.Restore`."""
         autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
         with self._one_at_a_time, torch.inference_mode(), autocast:
             batch = torch.from_numpy(centred_db)[None, None].to(self._device)
