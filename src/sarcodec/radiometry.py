@@ -223,11 +223,13 @@ def from_db(
     range), so that a valid pixel is never read as an invalid one.
     """
     target = np.dtype(dtype)
-    plain = quantity is Quantity.DB and target.kind == "f"
-    wide = db if plain else db.astype(np.float64)
+    # float32 is as exact as decibels are, but not as integers of more than 16 bits
+    working = np.float32 if target.itemsize <= 2 or target == np.float32 else np.float64
+    wide: npt.NDArray[Any] = db.astype(working, copy=False)
     if quantity is not Quantity.DB:
         decade = 20.0 if quantity is Quantity.DN else 10.0
-        wide = np.exp(wide * (math.log(10) / decade))  # in half the time of a power of ten
+        with np.errstate(over="ignore"):  # integers are clipped, others infinite
+            wide = np.exp(wide * (math.log(10) / decade))  # sooner done than a power of ten
     if target.kind == "f":
         pixels: npt.NDArray[Any] = wide.astype(target)
     else:

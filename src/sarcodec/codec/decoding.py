@@ -134,12 +134,13 @@ def _decoded(reader: archive.Reader, engine: engines.Engine, wanted: Wanted) -> 
                     pending[part.inside(strip)] += grid.weights(place)[part.inside(place.blend)] * db
                 else:
                     pending[part.inside(strip)] = db
+            latents.forget_rows_before(row)
+            latents.ahead(row + 2)  # while what is done is converted and written
             begins = grid.at(row + 1, 0).blend.top if row + 1 < grid.rows else grid.height
             final = min(max(begins, top), window.bottom)
             if final > top:
                 yield top, pending[: final - top]
             top, pending = final, pending[final - top :]
-            latents.forget_rows_before(row)
 
 
 def _windows(

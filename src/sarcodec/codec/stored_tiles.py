@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import ParamSpec, cast
+from typing import Any, ParamSpec, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,10 @@ Latents = list[FloatArray]
 """Of the bands of a group, in its order up to the one that is wanted."""
 
 MOST_REDUCED = 6
+
+BRIEF = 4
+"""From 1/2^BRIEF of the resolution on, handing a tile to another thread takes longer than decoding it."""
+
 Arguments = ParamSpec("Arguments")
 
 
@@ -142,6 +146,18 @@ class Shared(Recent):
         self._kept.keep((self._number, *place), latents)
 
 
+class _AtOnce(futures.Executor):
+    """Does everything in the thread that asks, when it asks."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        done: futures.Future[Any] = futures.Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except errors.SarcodecError as problem:
+            done.set_exception(problem)
+        return done
+
+
 class LatentTiles:
     """Latents of a band, decoded tile by tile when first needed, or ahead of that in threads.
 
@@ -189,7 +205,9 @@ class LatentTiles:
         whole = latent_shape((self._grid.tile, self._grid.tile), self.coder.stride)
         self._head = self.coder.head(whole) if isinstance(self.coder, engines.HeadCoder) else 0
         self._rows, self._columns = self._grid.rows_of(needed), self._grid.columns_of(needed)
-        self._pool, self._blas = futures.ThreadPoolExecutor(engine.workers), threads.one_each()
+        brief = reduce >= BRIEF and not power
+        self._pool: futures.Executor = _AtOnce() if brief else futures.ThreadPoolExecutor(engine.workers)
+        self._blas = threads.one_each()
         self._cache: dict[tuple[int, int], futures.Future[Latents | None]] = {}
 
     def __enter__(self) -> LatentTiles:
@@ -211,11 +229,8 @@ class LatentTiles:
         self, work: Callable[Arguments, FloatArray], *given: Arguments.args, **named: Arguments.kwargs
     ) -> futures.Future[FloatArray]:
         """Do what turns latents into pixels: in a thread, unless a network takes all threads itself."""
-        if not self.coder.networked:
-            return self._pool.submit(work, *given, **named)
-        done: futures.Future[FloatArray] = futures.Future()
-        done.set_result(work(*given, **named))
-        return done
+        pool = _AtOnce() if self.coder.networked else self._pool
+        return pool.submit(work, *given, **named)
 
     def window(self, window: tiling.Window) -> Latents:
         """Return the latents (C, h, w) of a window whose top and left are multiples of the stride."""

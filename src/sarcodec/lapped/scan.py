@@ -81,21 +81,21 @@ class Unfolding:
 @compiled
 def _open(number: int, level: Array, rules: Any, tile: Any, found: Any) -> None:
     (after, shifts, tables), (symbols, states, chosen), (shift, table, order, counts) = rules, tile, found
-    i = 0
+    i, blocks = 0, symbols.shape[2]
     first, after_last = rows_of(number)
     for u in range(first, after_last):
         v = number - u
-        before = (u, v - 1) if v else (u - 1, v)
-        for b in range(symbols.shape[2]):
-            state = np.int8(0)
-            if number:
-                place = before[0], before[1], b
-                state = after[states[place], symbols[place] & 1]
-            states[u, v, b] = state
-            shift[i] = shifts[level[u, v, b]]
-            table[i] = tables[level[u, v, b]] + TABLES * (state & 1)
-            chosen[u, v, b] = table[i]
-            i += 1
+        if number:
+            before = (u, v - 1) if v else (u - 1, v)
+            reached, parity = states[before], symbols[before]
+            for b in range(blocks):
+                states[u, v, b] = after[reached[b], parity[b] & 1]
+        state, levels, used = states[u, v], level[u, v], chosen[u, v]
+        for b in range(blocks):
+            shift[i + b] = shifts[levels[b]]
+            used[b] = tables[levels[b]] + TABLES * (state[b] & 1)
+            table[i + b] = used[b]
+        i += blocks
     sort_by_table(table, order, counts)
 
 

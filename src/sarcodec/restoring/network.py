@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from sarcodec import errors
 from sarcodec.runtime import devices, onnx
+from sarcodec.runtime.compiled import Array, compiled
 
 WIDEST = 16
 """Side in pixels of the largest cells."""
@@ -128,18 +129,38 @@ def enter(centred_db: FloatArray, step_db: float, cell: int) -> FloatArray:
     """Return what the network sees of an image (H, W): pixels by cell and the step, (1, cell² + 1, h, w)."""
     rows, columns = (side // cell for side in centred_db.shape)
     values = np.empty((1, cell**2 + 1, rows, columns), np.float32)
-    pixels = values[0, :-1].reshape(cell, cell, rows, columns)
-    np.divide(centred_db.reshape(rows, cell, columns, cell).transpose(1, 3, 0, 2), np.float32(SCALE_DB), out=pixels)
+    _to_cells(centred_db, np.float32(1 / SCALE_DB), values[0])
     values[0, -1] = math.log2(step_db) / 4
     return values
 
 
 def leave(change: FloatArray, centred_db: FloatArray, step_db: float, cell: int) -> FloatArray:
     """Return an image (H, W) with what the network says (1, cell², h, w), in steps, added to it."""
-    rows, columns = change.shape[2:]
-    pixels = change.reshape(cell, cell, rows, columns).transpose(2, 0, 3, 1).reshape(centred_db.shape)
-    found: FloatArray = centred_db + pixels * np.float32(step_db)
+    found = np.empty_like(centred_db)
+    _from_cells(change[0], cell, np.float32(step_db), centred_db, found)
     return found
+
+
+@compiled
+def _to_cells(image: Array, factor: Any, cells: Array) -> None:
+    """Fill cells (…, h, w) with an image times a factor, pixel by pixel of a cell."""
+    rows, columns = cells.shape[1:]
+    cell = image.shape[0] // rows
+    for place in range(cell * cell):
+        down, right = place // cell, place % cell
+        for y in range(rows):
+            for x in range(columns):
+                cells[place, y, x] = image[y * cell + down, x * cell + right] * factor
+
+
+@compiled
+def _from_cells(cells: Array, cell: int, factor: Any, image: Array, found: Array) -> None:
+    """Add cells (cell², h, w) times a factor to an image."""
+    for y in range(image.shape[0]):
+        for right in range(cell):
+            row = cells[y % cell * cell + right, y // cell]
+            for x in range(row.size):
+                found[y, x * cell + right] = image[y, x * cell + right] + row[x] * factor
 
 
 def restored_part(restore: Restore, reach: int, centred_db: FloatArray, step_db: float, part: Part) -> FloatArray:
