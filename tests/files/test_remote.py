@@ -170,7 +170,7 @@ def test_whole_images_come_in_pieces(
 ) -> None:
     """What is fetched at once is bounded; so is what is kept."""
     monkeypatch.setattr(archive, "AHEAD", 6000)
-    monkeypatch.setattr(remote, "KEPT", 9000)
+    monkeypatch.setattr(remote, "KEPT", 15_000)
     monkeypatch.setattr(remote, "TAIL", 4096)
     with sarcodec.open(url) as image, sarcodec.open(local) as known:
         np.testing.assert_array_equal(image.read(), known.read())
