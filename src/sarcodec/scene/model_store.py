@@ -41,7 +41,7 @@ class Running(TypedDict, total=False):
 
     ``device`` is ``"cpu"`` or, where there is a GPU, ``"cuda"``. ``precision`` is ``"auto"``, ``"float32"`` or
     ``"bfloat16"``. ``restorer`` says whether the default codec, or a variable-rate autoencoder, restores with its
-    network: without, images come sooner, and up to 0.4 dB less like the original. Both need PyTorch for other
+    network: without, images come sooner, and up to 0.5 dB less like the original. Both need PyTorch for other
     devices than the processor and for bfloat16, autoencoders of a fixed ratio for all they do; MissingExtra where it
     is not installed.
     """
