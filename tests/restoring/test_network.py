@@ -172,6 +172,14 @@ def test_weights_of_another_shape() -> None:
         network.Restorer(found.config, {n: w for n, w in found.weights.items() if n != "layers.0.bias"})
 
 
+def test_weights_that_are_no_numbers() -> None:
+    """As of a training that diverged."""
+    found = awake().to_restorer()
+    bias = np.full(found.weights["layers.0.bias"].shape, np.nan, np.float32)
+    with pytest.raises(ValueError, match="not a finite number"):
+        network.Restorer(found.config, {**found.weights, "layers.0.bias": bias})
+
+
 def test_precisions_there_are() -> None:
     found = awake().to_restorer()
     with pytest.raises(errors.InputError, match="precision: got 'int8'; pass auto, float32 or bfloat16"):

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from sarcodec.entropy.tables import PRECISION, TOTAL, SymbolTable
 from sarcodec.runtime.compiled import Array, compiled
 
-Integers = npt.NDArray[np.int32]
 Unsigned = npt.NDArray[np.uint64]
 
 _SHIFT, _TOTAL, _WORD = np.uint64(PRECISION), np.uint64(TOTAL), np.uint64(32)

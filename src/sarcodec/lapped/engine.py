@@ -134,7 +134,5 @@ class LappedTileCoder:
     def _restore(self, latent: FloatArray, offset: np.float32, part: engine.Core) -> FloatArray:
         blocks = latent.reshape(self.stride, self.stride, *latent.shape[-2:])
         centred = transform.synthesise(blocks)
-        if self.network is not None:
-            reach, step_db = self.model.restorer.config.reach, scale.step_db(self.step)
-            return network.restored_part(self.network, reach, centred, step_db, part) + offset
-        return centred[part] + offset
+        reach, step_db = self.model.restorer.config.reach, scale.step_db(self.step)
+        return network.restored_part(self.network, reach, centred, step_db, part) + offset

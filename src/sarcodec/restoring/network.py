@@ -85,7 +85,7 @@ class Restorer:
     config : RestorerConfig
         Its shape.
     weights : mapping of str to ndarray of float32
-        ``layers.N.weight`` (out, in, 3, 3) and ``layers.N.bias`` (out,); ValueError for others.
+        ``layers.N.weight`` (out, in, 3, 3) and ``layers.N.bias`` (out,), finite; ValueError for others.
     """
 
     config: RestorerConfig
@@ -99,6 +99,8 @@ class Restorer:
         if found != expected:
             strange = sorted({*found.items()} ^ {*expected.items()})[0][0]
             raise ValueError(f"restorer: its weights are not those of its configuration, see {strange}")
+        if not all(np.isfinite(value).all() for value in self.weights.values()):
+            raise ValueError("restorer: a weight is not a finite number")
 
     def to_onnx(self) -> bytes:
         """Return the network as an ONNX file, from ``cells`` to ``change`` as :func:`enter` and :func:`leave` say."""
@@ -163,8 +165,15 @@ def _from_cells(cells: Array, cell: int, factor: Any, image: Array, found: Array
                 found[y, x * cell + right] = image[y, x * cell + right] + row[x] * factor
 
 
-def restored_part(restore: Restore, reach: int, centred_db: FloatArray, step_db: float, part: Part) -> FloatArray:
-    """Restore a part of an image (H, W) by a network that sees so many pixels around each, and is shown no more."""
+def restored_part(
+    restore: Restore | None, reach: int, centred_db: FloatArray, step_db: float, part: Part
+) -> FloatArray:
+    """Restore a part of an image (H, W) by a network that sees so many pixels around each, and is shown no more.
+
+    Without a network the part is returned as it is.
+    """
+    if restore is None:
+        return centred_db[part]
     seen = tuple(_seen(side, reach, size) for side, size in zip(part, centred_db.shape, strict=True))
     inside = tuple(slice(side.start - s.start, side.stop - s.start) for side, s in zip(part, seen, strict=True))
     found: FloatArray = restore(np.ascontiguousarray(centred_db[seen]), step_db)[inside]

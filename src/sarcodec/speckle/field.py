@@ -86,9 +86,8 @@ def draw(series: tuple[int, ...], seed: int, corner: Place, shape: tuple[int, ..
     down, across = (range(at // _CELL, (at + side - 1) // _CELL + 1) for at, side in zip(corner, shape, strict=True))
     bits, side = _white(seed, down, across), _CELL + 2 * _REACH
     taps = np.pad(_taps(series).astype(np.float32), (0, side - 2 * _REACH - 1))
-    response = scipy.fft.rfft2(np.roll(taps, (-_REACH, -_REACH), (0, 1))).real.repeat(
-        2, axis=1
-    )  # real: taps are even
+    centred = np.roll(taps, (-_REACH, -_REACH), (0, 1))
+    response = scipy.fft.rfft2(centred).real.repeat(2, axis=1)  # real: taps are even
     texture = np.empty((len(down) * _CELL, len(across) * _CELL), np.float32)
     # Always whole cells: the same input to the same transform has the same last bit, whatever the window.
     for row in range(0, texture.shape[0], _CELL):
@@ -97,9 +96,8 @@ def draw(series: tuple[int, ...], seed: int, corner: Place, shape: tuple[int, ..
             spectrum = scipy.fft.rfft2(white[:, column : column + side])
             parts = spectrum.view(np.float32)
             parts *= response
-            strip[:, column : column + _CELL] = scipy.fft.irfft2(spectrum, (side, side))[
-                _REACH:-_REACH, _REACH:-_REACH
-            ]
+            filtered = scipy.fft.irfft2(spectrum, (side, side))
+            strip[:, column : column + _CELL] = filtered[_REACH:-_REACH, _REACH:-_REACH]
         strip += 6.0
         strip *= (_TABLE - 1) / 12
         np.clip(strip, 0, _TABLE - 1, out=strip)
@@ -151,9 +149,8 @@ def _correlations() -> tuple[Reals, Reals]:
     normal, weight = np.polynomial.hermite_e.hermegauss(80)
     image = np.interp(normal, np.linspace(-6, 6, _TABLE), _marginal()) * weight
     orders = np.arange(1, 13)
-    power = np.array(
-        [scipy.special.eval_hermitenorm(k, normal) @ image for k in orders]
-    ) ** 2 / scipy.special.factorial(orders)
+    parts = np.array([scipy.special.eval_hermitenorm(k, normal) @ image for k in orders])
+    power = parts**2 / scipy.special.factorial(orders)
     before = np.linspace(-1, 1, 2001)
     return before, (before[:, None] ** orders) @ (power / power.sum())
 

@@ -18,7 +18,6 @@ import safetensors.numpy
 import torch
 
 from sarcodec.entropy import scale
-from sarcodec.files import atomic
 from sarcodec.lapped import coefficients, transform
 from sarcodec.lapped import model as lapped_model
 from sarcodec.training import coefficient_fit, level_fit, prepared_run, restoring, resumable
@@ -49,7 +48,7 @@ def start(
     """
     prepared_run.begin(folder, images, config, config.crop, f"crops of {config.crop} pixels")
     if coder is not None:
-        _write(folder, coder)
+        prepared_run.write_part(folder / "coder.safetensors", coder.to_arrays())
 
 
 def resume(folder: Path, device: str = "cpu") -> Iterator[str]:
@@ -65,7 +64,7 @@ def resume(folder: Path, device: str = "cpu") -> Iterator[str]:
             steps=config.fit_steps,
             draws=config.draws,
         )
-        _write(folder, fitted)
+        prepared_run.write_part(folder / "coder.safetensors", fitted.to_arrays())
     coder = coefficients.CoefficientCoder.from_arrays(safetensors.numpy.load_file(folder / "coder.safetensors"))
     network = yield from restoring.train(
         folder, lambda db, index: decode(coder, db, index), images, config, torch.device(device)
@@ -83,11 +82,6 @@ def decode(coder: coefficients.CoefficientCoder, image_db: FloatArray, index: in
     symbols = coder.quantise(tile, index, level_fit.RATE_WEIGHT)
     restored = transform.synthesise(coder.multiples(symbols, index) * np.float32(scale.step_db(index)))
     return restored[: image_db.shape[0], : image_db.shape[1]], len(coder.encode(symbols, index))
-
-
-def _write(folder: Path, coder: coefficients.CoefficientCoder) -> None:
-    arrays = {name: np.ascontiguousarray(array) for name, array in coder.to_arrays().items()}
-    atomic.write_bytes(folder / "coder.safetensors", safetensors.numpy.save(arrays))
 
 
 def worthwhile_below(record: dict[str, float]) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import safetensors.numpy
 
 from sarcodec import errors
 from sarcodec.files import atomic
@@ -46,6 +47,12 @@ def read_images(path: Path) -> list[Image]:
             return [Image(name, arrays[str(number)], bool(val)) for number, (name, val) in enumerate(record)]
     except (OSError, EOFError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as cause:
         raise errors.FormatError(f"{path}: not prepared images ({errors.plain(cause)})") from cause
+
+
+def write_part(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write named arrays of what a run has fitted, as safetensors."""
+    kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    atomic.write_bytes(path, safetensors.numpy.save(kept))
 
 
 def begin(folder: Path, images: Sequence[Image], settings: Any, least: int, what: str) -> None:

@@ -18,7 +18,6 @@ import safetensors.numpy
 import torch
 
 from sarcodec.entropy import scale
-from sarcodec.files import atomic
 from sarcodec.training import latent_fit, level_fit, overlapping, prepared_run, restoring, resumable
 from sarcodec.training.prepared_run import Image
 from sarcodec.variable import coder as latent_coder
@@ -52,8 +51,8 @@ def start(
     least = max(overlapping.CROP, config.crop)
     prepared_run.begin(folder, images, config, least, f"{least}×{least} pixels")
     if parts is not None:
-        _write(folder / "linear.safetensors", parts[0])
-        _write(folder / "coder.safetensors", parts[1])
+        prepared_run.write_part(folder / "linear.safetensors", parts[0].to_arrays())
+        prepared_run.write_part(folder / "coder.safetensors", parts[1].to_arrays())
 
 
 def resume(folder: Path, device: str = "cpu") -> Iterator[str]:
@@ -63,7 +62,7 @@ def resume(folder: Path, device: str = "cpu") -> Iterator[str]:
     if not (folder / "linear.safetensors").exists():
         for found in overlapping.fit(train, config.stages, config.linear_steps, config.seed):
             if isinstance(found, linear.Overlapping):
-                _write(folder / "linear.safetensors", found)
+                prepared_run.write_part(folder / "linear.safetensors", found.to_arrays())
             else:
                 yield found
     transform = linear.Overlapping.from_arrays(safetensors.numpy.load_file(folder / "linear.safetensors"))
@@ -73,7 +72,7 @@ def resume(folder: Path, device: str = "cpu") -> Iterator[str]:
         fitted = latent_fit.fit(
             tiles, seed=config.seed, rounds=config.rounds, steps=config.fit_steps, draws=config.draws
         )
-        _write(folder / "coder.safetensors", fitted)
+        prepared_run.write_part(folder / "coder.safetensors", fitted.to_arrays())
     coder = latent_coder.LatentCoder.from_arrays(safetensors.numpy.load_file(folder / "coder.safetensors"))
     network = yield from restoring.train(
         folder, lambda db, index: decode(transform, coder, db, index), images, config, torch.device(device)
@@ -92,8 +91,3 @@ def decode(
     symbols = coder.quantise(transform.analyse(whole), index, level_fit.RATE_WEIGHT)
     restored = transform.synthesise(coder.multiples(symbols, index) * np.float32(scale.step_db(index)))
     return restored[: image_db.shape[0], : image_db.shape[1]], len(coder.encode(symbols, index))
-
-
-def _write(path: Path, part: linear.Overlapping | latent_coder.LatentCoder) -> None:
-    arrays = {name: np.ascontiguousarray(array) for name, array in part.to_arrays().items()}
-    atomic.write_bytes(path, safetensors.numpy.save(arrays))

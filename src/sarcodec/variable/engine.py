@@ -134,10 +134,8 @@ class VariableTileCoder:
 
     def _restore(self, latent: FloatArray, offset: np.float32, part: engine.Core) -> FloatArray:
         centred = self.model.transform.synthesise(latent)
-        if self.network is not None:
-            reach, step_db = self.model.restorer.config.reach, scale.step_db(self.step)
-            return network.restored_part(self.network, reach, centred, step_db, part) + offset
-        return centred[part] + offset
+        reach, step_db = self.model.restorer.config.reach, scale.step_db(self.step)
+        return network.restored_part(self.network, reach, centred, step_db, part) + offset
 
 
 def _filled(image: FloatArray, valid: engine.Mask, offset: np.float32) -> FloatArray:
