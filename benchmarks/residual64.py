@@ -39,15 +39,21 @@ from sarcodec.variable import contexts, linear
 STEPS = range(1408, 2561, 96)
 """Step indices, 0.7 to 16 dB."""
 LIMITS = 0.1, 1.0
-PARTS = {"residual64": True, "linear decoder": False}
-"""Curves by name, and whether the network decodes."""
+OURS = "residual64"
+PARTS = {
+    OURS: (True, 1, "mean"),
+    "linear decoder": (False, 1, "mean, without the restoring network"),
+    "effort 2": (True, 2, "mean, at `--effort 2`"),
+    "effort 4": (True, 4, "mean, at `--effort 4`"),
+}
+"""Curves by name: whether the network decodes, the effort, and what the page calls the mean."""
 OTHERS = {"jpeg2000": "JPEG 2000", "jpegxl": "JPEG XL", "hevc": "HEVC intra", codec_tables.OURS: "lapped64"}
 
 
-def measure(coder: codec.Codec, name: str, chip: chips.Chip) -> Iterator[roundtrip.Row]:
+def measure(coder: codec.Codec, name: str, effort: int, chip: chips.Chip) -> Iterator[roundtrip.Row]:
     """Go from fine to coarse steps."""
     for step in STEPS:
-        restored, used = chips.restore(chip, coder, step)
+        restored, used = chips.restore(chip, coder, step, effort=effort)
         bpp = 8 * used / chip.db.size
         yield roundtrip.Row(
             chip.image, chip.band, name, step, used, bpp, summary.evaluate(chip.db, restored, chip.valid)
@@ -121,10 +127,10 @@ def coding_curve(
 
 def measure_all(model: str, images: Sequence[Path]) -> Iterator[roundtrip.Row]:
     """Measure every part on every band."""
-    for name, restorer in PARTS.items():
+    for name, (restorer, effort, _) in PARTS.items():
         coder = model_store.open_codec(model, restorer=restorer)
         for chip in chips.read(find.find_images(images)):
-            yield from measure(coder, name, chip)
+            yield from measure(coder, name, effort, chip)
             print(f"{name}: {chip.name}", flush=True)
 
 
@@ -153,14 +159,13 @@ def table(ours: Sequence[roundtrip.Row], theirs: Sequence[roundtrip.Row]) -> str
         f"| BD-rate, {LIMITS[0]}–{LIMITS[1]:g} bpp | {' | '.join(OTHERS.values())} |",
         f"| --- |{' ---: |' * len(OTHERS)}",
     ]
-    for name in PARTS:
+    for name, (_, _, said) in PARTS.items():
         found = {other: against(ours, theirs, name, other) for other in OTHERS}
-        if name == "residual64":
+        if name == OURS:
             for image in found["jpeg2000"]:
                 figures = (f"{found[other][image]:+.1f} %".replace("-", "−") for other in OTHERS)
                 lines.append(f"| {image} | {' | '.join(figures)} |")
         means = (f"**{np.mean(list(found[other].values())):+.1f} %**".replace("-", "−") for other in OTHERS)
-        said = "mean" if PARTS[name] else "mean, without the restoring network"
         lines.append(f"| **{said}** | {' | '.join(means)} |")
     found = {other: against(theirs, theirs, codec_tables.OURS, other) for other in codec_tables.PEERS}
     means = (f"{np.mean(list(values.values())):+.1f} %".replace("-", "−") for values in found.values())

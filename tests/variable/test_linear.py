@@ -51,6 +51,16 @@ def test_latents_of_a_mirrored_image_are_mirrored(transform: linear.Overlapping,
     np.testing.assert_allclose(decoded, transform.synthesise(found)[inner, inner], atol=1e-4)
 
 
+def test_correlating_is_the_transpose_of_synthesising(transform: linear.Overlapping) -> None:
+    """⟨synthesise(l), x⟩ = ⟨l, correlate(x)⟩ for images that are 0 where mirroring at borders is felt."""
+    rng = np.random.default_rng(4)
+    latents = rng.normal(size=(transform.count, 5, 6)).astype(np.float32)
+    image = np.zeros((80, 96), np.float32)
+    image[16:-16, 16:-16] = rng.normal(size=(48, 64))
+    found = np.vdot(latents, transform.correlate(image))
+    assert found == pytest.approx(np.vdot(transform.synthesise(latents), image), rel=1e-4)
+
+
 def test_training_with_overlap_beats_blocks() -> None:
     images = [image((256, 256), seed) for seed in (4, 5)]
     errors_db2 = []

@@ -53,7 +53,7 @@ def compress(
         ),
     ] = False,
     step: Annotated[int | None, typer.Option(help="The model's own quantisation step.")] = None,
-    effort: Annotated[int, typer.Option(help="1 to 4: 2 is half a per cent smaller and slower.")] = 1,
+    effort: Annotated[int, typer.Option(help="Searches for the best symbols, 1 to 4.")] = 1,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 1024,
     scheduler: Annotated[
         str | None,

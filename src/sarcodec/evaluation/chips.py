@@ -72,19 +72,19 @@ def read(images: Sequence[str | os.PathLike[str]], *, coded: bool = False) -> It
 
 
 def restore(
-    chip: Chip, coder: codec.Codec, step: int, *, speckle: bool | None = None
+    chip: Chip, coder: codec.Codec, step: int, *, speckle: bool | None = None, effort: int = 1
 ) -> tuple[npt.NDArray[np.float32], int]:
     """Compress a chip to a real file and restore it; returns (H, W) in dB, NaN where invalid, and the bytes.
 
-    With ``speckle`` the file keeps a record of what was lost of it, and the speckle is rendered.
+    With ``speckle`` the file keeps a record of what was lost of it, and the speckle is rendered. ``effort`` as of
+    :class:`sarcodec.codec.encoding.Options`.
     """
     with tempfile.TemporaryDirectory() as folder:
         plain, packed = Path(folder) / "band.tif", Path(folder) / "band.sarc"
         with geotiff.create_raster(plain, chip.info, overwrite=True) as writer:
             writer.write(0, tiling.Window(0, chip.info.height, 0, chip.info.width), chip.pixels)
-        size = files.compress_file(
-            plain, packed, coder, quantity=chip.quantity, options=encoding.Options(step=step, speckle=speckle)
-        )
+        options = encoding.Options(step=step, speckle=speckle, effort=effort)
+        size = files.compress_file(plain, packed, coder, quantity=chip.quantity, options=options)
         with archive.Reader(packed) as reader:
             strips = [strip for _, strip in coder.restore_rows(reader, 0, speckle=bool(speckle))]
     restored = radiometry.to_db(np.concatenate(strips), chip.quantity)

@@ -129,18 +129,20 @@ class LatentCoder:
         passes : int
             How often the levels, which depend on symbols, and the symbols, which depend on levels, are found in turn.
         """
-        scaled = (latents / np.float32(scale.step_db(step_index))).reshape(1, len(latents), -1)
-        symbols = trellis.first_guess(scaled)
-        _, numbers = trellis.active(scaled)
-        shape = len(latents), *latents.shape[1:]
+        symbols = trellis.first_guess(latents / np.float32(scale.step_db(step_index)))
         for _ in range(passes):
-            reached = min(used(symbols[0]) + 2, numbers)
-            level = self.contexts.levels_of(symbols.reshape(shape), step_index, reached)
-            shift, table = (part.reshape(scaled.shape)[:, :numbers] for part in table_index(level))
-            found = trellis.search(scaled[:, :numbers], table, shift, self.symbols.bits, weight)
-            symbols = np.zeros(scaled.shape, np.int32)
-            symbols[:, :numbers] = found
-        return symbols.reshape(shape)
+            symbols = self.requantise(latents, symbols, step_index, weight)
+        return symbols
+
+    def requantise(self, latents: FloatArray, symbols: Integers, step_index: int, weight: float) -> Integers:
+        """Choose the symbols (n, h, w) of a tile anew, by the levels of those known so far; see :meth:`quantise`."""
+        scaled = (latents / np.float32(scale.step_db(step_index))).reshape(1, len(latents), -1)
+        _, numbers = trellis.active(scaled)
+        level = self.contexts.levels_of(symbols, step_index, min(used(symbols) + 2, numbers))
+        shift, table = (part.reshape(scaled.shape)[:, :numbers] for part in table_index(level))
+        found = np.zeros(scaled.shape, np.int32)
+        found[:, :numbers] = trellis.search(scaled[:, :numbers], table, shift, self.symbols.bits, weight)
+        return found.reshape(latents.shape)
 
     def multiples(self, symbols: Integers, step_index: int, choice: Choice | None = None) -> FloatArray:
         """Return the reconstructed latents in units of the step, as :meth:`decode` does."""

@@ -105,19 +105,38 @@ class VariableTileCoder:
         return [self._encode(image, offset, core) for image, offset in zip(db, self.offsets, strict=True)]
 
     def _encode(self, db: FloatArray, offset: np.float32, core: engine.Core) -> engine.Encoded:
-        coder = self.model.coder
-        centred = np.clip(db - offset, -engine.MOST_DB, engine.MOST_DB)
-        latents = self.model.transform.analyse(linear.continued(centred))
+        coder, weight = self.model.coder, self.model.rate_weight
+        centred = linear.continued(np.clip(db - offset, -engine.MOST_DB, engine.MOST_DB))
+        latents = self.model.transform.analyse(centred)
         inner = np.ascontiguousarray(engine.cut(latents, core, BLOCK))
-        symbols = coder.quantise(inner, self.step, self.model.rate_weight, self.effort)
+        symbols = coder.quantise(inner, self.step, weight, passes=1)
+        for _ in range(self.effort - 1):
+            decoded = self._with(latents, core, coder.multiples(symbols, self.step))
+            wanted = engine.cut(decoded + self._lacking(centred, decoded), core, BLOCK)
+            symbols = coder.requantise(np.ascontiguousarray(wanted), symbols, self.step, weight)
         choice = coder.choose(symbols, self.step)
 
         def preview() -> FloatArray:
-            multiples = coder.multiples(symbols, self.step, choice)
-            engine.cut(latents, core, BLOCK)[...] = multiples * np.float32(scale.step_db(self.step))
-            return self._restore(latents, offset, core)
+            decoded = self._with(latents, core, coder.multiples(symbols, self.step, choice))
+            return self._restore(decoded, offset, core)
 
         return engine.Encoded(coder.encode(symbols, self.step, choice), preview)
+
+    def _with(self, latents: FloatArray, core: engine.Core, multiples: FloatArray) -> FloatArray:
+        """Return a window's latents with those that are decoded from symbols at its core."""
+        found = latents.copy()
+        engine.cut(found, core, BLOCK)[...] = multiples * np.float32(scale.step_db(self.step))
+        return found
+
+    def _lacking(self, centred: FloatArray, latents: FloatArray) -> FloatArray:
+        """Return the latents of what an image has and the one restored from other latents has not.
+
+        Symbols are searched for by their distance from the latents, as if the decoder were linear and its basis
+        orthonormal. Where they are moved by what was lacking, the search goes by the decoder's own error near the
+        symbols known so far.
+        """
+        restored = self._restore(latents, np.float32(0), (slice(0, centred.shape[0]), slice(0, centred.shape[1])))
+        return self.model.transform.correlate(centred - restored)
 
     def decode(self, data: Sequence[bytes], size: tuple[int, int]) -> list[FloatArray]:
         """Decode a tile's latents in dB, (n, h, w)."""

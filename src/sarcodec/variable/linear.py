@@ -58,10 +58,12 @@ class Overlapping:
 
     def analyse(self, image: FloatArray) -> FloatArray:
         """Return the latents (n, h, w) of an image (16h, 16w), which is mirrored at its borders."""
-        height, width = (side // BLOCK for side in image.shape)
-        padded = np.pad(image, BLOCK, mode="symmetric")
-        blocks = padded.reshape(height + 2, BLOCK, width + 2, BLOCK).transpose(1, 3, 0, 2).reshape(BLOCK**2, -1)
-        return _convolve(self.analysis, blocks.reshape(BLOCK**2, height + 2, width + 2))
+        return _convolve(self.analysis, _blocks(image))
+
+    def correlate(self, image: FloatArray) -> FloatArray:
+        """Return the inner products (n, h, w) of an image (16h, 16w), mirrored at its borders, with the basis."""
+        transposed = self.synthesis.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+        return _convolve(transposed, _blocks(image))
 
     def synthesise(self, latents: FloatArray) -> FloatArray:
         """Return the image (16h, 16w) of latents (n, h, w)."""
@@ -106,6 +108,13 @@ def whole_blocks(image: FloatArray, top: int = 0, left: int = 0) -> FloatArray:
     """Cut an image (H, W) to whole blocks from a pixel on."""
     height, width = ((side - first) // BLOCK * BLOCK for side, first in zip(image.shape, (top, left), strict=True))
     return np.ascontiguousarray(image[top : top + height, left : left + width])
+
+
+def _blocks(image: FloatArray) -> FloatArray:
+    """Return the blocks of an image (16h, 16w), mirrored at its borders: (256, h + 2, w + 2), pixels in rows."""
+    height, width = (side // BLOCK for side in image.shape)
+    padded = np.pad(image, BLOCK, mode="symmetric").reshape(height + 2, BLOCK, width + 2, BLOCK)
+    return padded.transpose(1, 3, 0, 2).reshape(BLOCK**2, height + 2, width + 2)
 
 
 def _convolve(weight: FloatArray, values: FloatArray) -> FloatArray:
