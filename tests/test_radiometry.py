@@ -163,6 +163,14 @@ def test_fill_values_of_integers() -> None:
             radiometry.fill_value(code, "uint16")
 
 
+@pytest.mark.parametrize("quantity", [Quantity.DN, Quantity.INTENSITY])
+def test_large_images_of_16_bits_have_the_same_decibels(quantity: Quantity) -> None:
+    """Which are looked up in a table."""
+    values = np.arange(1 << 17, dtype=np.int64).astype(np.uint16).reshape(512, 256)
+    expected = [radiometry.to_db(row, quantity) for row in values]
+    np.testing.assert_array_equal(radiometry.to_db(values, quantity), expected)
+
+
 def test_to_db_values_and_noise_floor() -> None:
     np.testing.assert_allclose(radiometry.to_db(np.array([1, 10, 0.001]), Quantity.INTENSITY), [0, 10, -30])
     np.testing.assert_allclose(radiometry.to_db(np.array([1, 10, 1000], np.uint16), Quantity.DN), [0, 20, 60])

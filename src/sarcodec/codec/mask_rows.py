@@ -61,5 +61,5 @@ class MaskRows:
 
 def _majority(codes: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8]:
     """Return 0 for boxes that are valid in at least half of their pixels, else the largest code."""
-    valid, pixels = boxes.sums(codes == 0, factor), boxes.sums(np.ones(codes.shape, bool), factor)
+    valid, pixels = boxes.sums(codes == 0, factor), boxes.sizes(codes.shape, factor)
     return np.where(2 * valid >= pixels, 0, boxes.largest(codes, factor)).astype(np.uint8)
