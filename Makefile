@@ -6,7 +6,7 @@ DATA ?= $(or $(SARCODEC_DATA),../shared/data)
 
 # train-lapped makes the default model, train-default the fixed-ratio autoencoder residual16, train-residual64 the one for
 # all rates.
-.PHONY: setup demo test train-default train-lapped train-residual64 results bench seams study codec-results residual64-results codec-speed robustness clean
+.PHONY: setup demo test train-default train-lapped train-residual64 results bench seams study codec-results residual64-results codec-speed looking robustness clean
 
 setup: $(VENV)/.ready
 
@@ -64,6 +64,9 @@ codec-speed: setup
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py -o docs/results/speed.json
+
+looking: setup
+	$(BIN)/python benchmarks/looking.py -o docs/results/looking.json
 
 seams: setup
 	$(BIN)/python benchmarks/seams.py --model residual16 lapped64 --data $(DATA)/test -o docs/results/seams.json

@@ -4,9 +4,8 @@
 
 Writes a simulated amplitude image of the size of a Sentinel-1 product (a block of 2048×2048 DN, repeated, each time
 of another brightness and mirrored or not), compresses it at the default quality, and measures:
-``decompress --reduce`` as commands of their own; tiles of the viewer in one process, at places drawn at random, and
-the next ones to the right of these, as panning asks for; requests and bytes of a window of 1024² pixels and of the
-whole at 1/32 from a server of this machine.
+``decompress --reduce`` as commands of their own; tiles of the viewer, one after the other, in one process; requests,
+bytes and time of a window of 1024² pixels and of the whole at 1/32 from a server of this machine.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 import serving  # noqa: E402, of the tests
 
-BLOCK, PLACES, RUNS = 2048, 12, 3
+BLOCK, SCREENS, RUNS = 2048, 5, 3
 
 
 def write_image(path: Path, height: int, width: int) -> None:
@@ -62,8 +61,8 @@ def commands(packed: Path) -> dict[str, list[float]]:
     return seconds
 
 
-def milliseconds(shown: answers.Answers, targets: Sequence[str]) -> dict[str, float]:
-    """Median and longest time of requests, one after the other."""
+def milliseconds(shown: answers.Answers, targets: Sequence[str]) -> list[float]:
+    """Time requests, one after the other."""
     found = []
     for target in targets:
         start = time.perf_counter()
@@ -71,27 +70,33 @@ def milliseconds(shown: answers.Answers, targets: Sequence[str]) -> dict[str, fl
         found.append(1000 * (time.perf_counter() - start))
         if answer.status != 200:
             raise RuntimeError(f"{target}: {answer.body.decode()}")
-    return {"median": statistics.median(found), "most": max(found)}
+    return found
 
 
 def viewer(packed: Path, original: Path) -> dict[str, dict[str, float]]:
-    """Time tiles of pixels at three zooms, as pictures and as differences to the original, in milliseconds."""
+    """Time tiles of pixels at three zooms, as pictures and as differences to the original, in milliseconds.
+
+    Of screens of 6×4 tiles, drawn at random: the median of their first tiles, and mean and longest of all.
+    """
     shown = answers.Answers(library.Library([packed], original))
     about = json.loads(shown.get(f"/{packed.name}/info").body)
     found, rng = {}, np.random.default_rng(1)
+    for minus in ("", f"?minus={original.name}"):  # loads what it takes
+        shown.get(f"/{packed.name}/pixels/{about['pixel_zoom']}/0/0.png{minus}")
     for minus in ("", f"?minus={original.name}"):
-        for zoom in (about["pixel_zoom"], about["pixel_zoom"] - 2, about["pixel_zoom"] - 4):
-            rows, columns = ((about[side] >> (about["pixel_zoom"] - zoom)) // 256 for side in ("height", "width"))
-            # every other column, so that the tiles to their right are new
-            pairs = rows * (columns // 2)
-            drawn = rng.choice(pairs, min(PLACES + 1, pairs), replace=False)
-            places = [(2 * int(place % (columns // 2)), int(place // (columns // 2))) for place in drawn]
-            first, *there = [f"/{packed.name}/pixels/{zoom}/{x}/{y}.png{minus}" for x, y in places]
-            following = [f"/{packed.name}/pixels/{zoom}/{x + 1}/{y}.png{minus}" for x, y in places[1:]]
-            shown.get(first)
-            name = f"1/{1 << (about['pixel_zoom'] - zoom)}{', difference' if minus else ''}"
-            found[name] = milliseconds(shown, there)
-            found[f"{name}, panning"] = milliseconds(shown, following)
+        for level in (0, 2, 4):
+            rows, columns = ((about[side] >> level) // 256 for side in ("height", "width"))
+            screens = []
+            for _ in range(SCREENS):
+                x, y = int(rng.integers(columns - 5)), int(rng.integers(rows - 3))
+                places = [(x + k % 6, y + k // 6) for k in range(24)]
+                start = f"/{packed.name}/pixels/{about['pixel_zoom'] - level}"
+                screens.append(milliseconds(shown, [f"{start}/{x}/{y}.png{minus}" for x, y in places]))
+            found[f"1/{1 << level}{', difference' if minus else ''}"] = {
+                "first": statistics.median(screen[0] for screen in screens),
+                "mean": float(np.mean(screens)),
+                "most": float(np.max(screens)),
+            }
     return found
 
 
@@ -103,10 +108,11 @@ def remote(packed: Path) -> dict[str, dict[str, float]]:
     try:
         for name, choice in (("1024×1024 pixels", {"window": window}), ("1/32", {"reduce": 5})):
             server.sent()
+            start = time.perf_counter()
             with sarcodec.open(url) as image:
                 image.read(1, **choice)
-            sent = server.sent()
-            found[name] = {"requests": len(sent), "per_cent": 100 * sum(sent) / size}
+            seconds, sent = time.perf_counter() - start, server.sent()
+            found[name] = {"requests": len(sent), "per_cent": 100 * sum(sent) / size, "seconds": seconds}
     finally:
         server.close()
     return found

@@ -37,21 +37,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if (FOLDER / "broken").exists() or not file.is_file():
             self.send_error(500 if (FOLDER / "broken").exists() else 404)
             return
-        data = file.read_bytes()
+        state = file.stat()
+        size = state.st_size
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")) if manner != "whole" else None
-        first, last = (int(wanted[1]), int(wanted[2] or len(data) - 1)) if wanted else (0, len(data) - 1)
-        if first >= len(data) and wanted:
+        first, last = (int(wanted[1]), int(wanted[2] or size - 1)) if wanted else (0, size - 1)
+        if first >= size and wanted:
             self.send_error(416)
             return
-        part = data[first : last + 1]
+        with file.open("rb") as stream:
+            stream.seek(first)
+            part = stream.read(max(last + 1 - first, 0))
         self.send_response(206 if wanted else 200)
-        self.send_header("ETag", f'"{hash(data):x}"')
+        self.send_header("ETag", f'"{state.st_mtime_ns:x}-{size:x}"')
         if manner != "whole":
             self.send_header("Accept-Ranges", "bytes")
         if manner != "silent":
             self.send_header("Content-Length", str(len(part)))
         if wanted:
-            self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(data)}")
+            self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{size}")
         self.end_headers()
         with (FOLDER.parent / "sent.txt").open("a") as stream:
             stream.write(

@@ -1,5 +1,6 @@
 """Remote .sarc files: few requests and bytes, the pixels of a local copy, one clear error, and no credentials."""
 
+import asyncio
 import io
 import re
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import fsspec
+import fsspec.asyn
 import numpy as np
 import pytest
 import rasterio
@@ -429,3 +431,33 @@ def test_the_page_of_other_programs(
     assert "https://example.org/" in code
     exec(code.replace("https://example.org", f"http://{server.host}"), {})
     assert -20 < float(capsys.readouterr().out) < 0
+
+
+class Busy(fsspec.asyn.AsyncFileSystem):
+    """A file that is slow to come, and how many requests for it were ever on their way at once."""
+
+    protocol, cachable = "busy", False
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self.data, self.now, self.most = data, 0, 0
+
+    async def _info(self, path: str, **_: Any) -> dict[str, Any]:
+        return {"name": path, "size": len(self.data), "type": "file"}
+
+    async def _cat_file(self, path: str, start: int = 0, end: int | None = None, **_: Any) -> bytes:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0.001)
+        self.now -= 1
+        return self.data[start:end]
+
+
+def test_hundreds_of_ranges_are_not_asked_for_at_once() -> None:
+    """A server that keeps few who wait drops the others, which try again after seconds."""
+    system = Busy(np.random.default_rng(1).bytes(1 << 20))
+    file = remote.RemoteFile(remote.Place(system, "a"))
+    ranges = [(first, first + 7) for first in range(0, 700_000, 2000)]
+    file.fetch(ranges, gap=0)
+    assert 1 < system.most <= remote.AT_ONCE
+    assert [file.part(*wanted) for wanted in ranges] == [system.data[first:end] for first, end in ranges]

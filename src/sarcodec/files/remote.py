@@ -7,6 +7,7 @@ of a remote file goes by :attr:`Place.name`, and errors of libraries are told an
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -27,6 +28,9 @@ HEAD_GAP = 4 << 10
 
 KEPT = 64 << 20
 """Bytes of ranges that are kept at most; those fetched last are, however many."""
+
+AT_ONCE = 32
+"""Requests on their way at the same time: servers refuse, or keep waiting, those who come with hundreds."""
 
 STATE = (
     *("size", "ETag", "etag", "Content-MD5", "Last-Modified", "LastModified"),
@@ -228,7 +232,9 @@ class RemoteFile(io.RawIOBase):
 
     def _held(self, first: int, end: int) -> bytes | None:
         """Return a range that was fetched."""
-        for start, part in ((self._start, self._tail), *tuple(self._parts.items())):
+        same = self._parts.get(first)  # nearly always there is one; there may be hundreds
+        likely = [] if same is None else [(first, same)]
+        for start, part in itertools.chain(likely, [(self._start, self._tail)], tuple(self._parts.items())):
             if start <= first and end <= start + len(part):
                 return part[first - start : end - start]
         return None
@@ -259,10 +265,12 @@ class RemoteFile(io.RawIOBase):
         raise problem
 
     def _ask(self, ranges: list[Range]) -> list[bytes]:
-        """Ask for ranges, all at once."""
+        """Ask for ranges, many at once."""
         firsts, ends = ([part[side] for part in ranges] for side in (0, 1))
+        system, paths = self._place.system, [self._place.path] * len(ranges)
+        settings = {"batch_size": AT_ONCE} if getattr(system, "async_impl", False) else {}
         try:
-            found = self._place.system.cat_ranges([self._place.path] * len(ranges), firsts, ends, on_error="return")
+            found = system.cat_ranges(paths, firsts, ends, on_error="return", **settings)
         except Exception as cause:
             found = [cause] * len(ranges)
         for data in found:
