@@ -1,6 +1,7 @@
-"""Compiled functions work where their code cannot be kept."""
+"""Compiled functions call each other, wait with Numba, and work where their code cannot be kept."""
 
-from types import SimpleNamespace
+import subprocess
+import sys
 from typing import Any
 
 import numba
@@ -17,15 +18,40 @@ def total(values: np.ndarray) -> float:
     return found
 
 
+@compiled.compiled
+def half(value: float) -> float:
+    """Half of it."""
+    return value / 2
+
+
+@compiled.compiled
+def halves(values: np.ndarray) -> float:
+    found = 0.0
+    for value in values:
+        found += half(value)
+    return found
+
+
+def test_one_calls_another() -> None:
+    assert halves(np.arange(5.0)) == 5.0
+    assert halves.dispatcher.signatures and half.__doc__ == "Half of it."
+
+
+def test_what_looks_at_files_goes_without_numba() -> None:
+    code = "import sarcodec, sys; sarcodec.open_codec(); import sarcodec.cli; print('numba' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
+
+
 def test_without_a_folder_for_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    asked, njit = [], numba.njit
 
     def refuses_to_cache(**options: Any) -> Any:
         asked.append(options)
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
-        return numba.njit(**options)
+        return njit(**options)
 
-    monkeypatch.setattr(compiled, "numba", SimpleNamespace(njit=refuses_to_cache))
+    monkeypatch.setattr(numba, "njit", refuses_to_cache)
     assert compiled.compiled(total)(np.arange(5.0)) == 10.0
     assert [bool(options.get("cache")) for options in asked] == [True, False]
