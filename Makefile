@@ -29,7 +29,7 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # The shipped weights, from the real chips and simulated scenes; see src/sarcodec/weights/MODEL_CARD.md.
 train-default: setup

@@ -52,13 +52,16 @@ def start(work: Path, target: Path, *more: str, program: str = START) -> subproc
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def temporary_of(process: subprocess.Popen[str], folder: Path) -> Path:
-    """Wait until the process has its temporary, and that has bytes; it may be an open file without a name."""
+def temporary_of(process: subprocess.Popen[str], folder: Path, after: Path | None = None) -> Path:
+    """Wait until the process has its temporary, and that has bytes; it may be an open file without a name.
+
+    One that has become the file ``after`` already, but is still open, does not count.
+    """
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end:
         with suppress(OSError):  # it has ended
             for path in [*folder.glob(f".*-{process.pid}-*.part*"), *unnamed(process, folder)]:
-                if path.stat().st_size > 0:
+                if path.stat().st_size > 0 and not (after and path.samefile(after)):
                     return path
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
@@ -106,7 +109,7 @@ def test_many_products_tell_how_many_there_are(work: Path, tmp_path: Path) -> No
     command = [sys.executable, "-c", START, *words, *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for((folder / "small.sarc").is_file)
-    temporary_of(process, folder)
+    temporary_of(process, folder, after=folder / "small.sarc")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 130
