@@ -132,7 +132,8 @@ def open_array(data: Any, *, nodata: float | None = None) -> Iterator[LabelledSo
             f"pixels of {errors.plain(name)}" if name is not None else "pixels", band.dtype, band.shape
         )
     if len(kinds := {band.dtype for band in bands}) > 1:
-        raise errors.InputError(f"pixels: got variables of {', '.join(sorted(map(str, kinds)))}; all must share one dtype")
+        named = ", ".join(sorted(map(str, kinds)))
+        raise errors.InputError(f"pixels: got variables of {named}; all must share one dtype")
     height, width = bands[0].shape
     told, place = _labels(data, variables, axes), _place(data, bands[0], axes)
     with _computed(data, bands, axes) as pixels:
