@@ -2,8 +2,8 @@
 
     python benchmarks/looking.py [--size 16705 26102] [-o docs/results/looking.json]
 
-Writes a simulated amplitude image of the size of a Sentinel-1 product (a block of 2048×2048 DN, repeated, each time
-of another brightness and mirrored or not), compresses it at the default quality, and measures:
+Writes a simulated amplitude image of the size of a Sentinel-1 product, of the pixels of whole_product.py, compresses
+it at the default quality, and measures:
 ``decompress --reduce`` as commands of their own; tiles of the viewer, one after the other, in one process; requests,
 bytes and time of a window of 1024² pixels and of the whole at 1/32 from a server of this machine.
 """
@@ -23,30 +23,24 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.windows
+import whole_product
 
 import sarcodec
 from sarcodec.serve import answers, library
-from sarcodec.simulate import scenes
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 import serving  # noqa: E402, of the tests
 
-BLOCK, SCREENS, RUNS = 2048, 5, 3
+SCREENS, RUNS = 5, 3
 
 
 def write_image(path: Path, height: int, width: int) -> None:
     """Write the image, somewhere in UTM."""
-    block = np.sqrt(scenes.scene(BLOCK, BLOCK, seed=9, polarisations=("VV",), nodata_border=False).sigma0[0]) * 400
-    rng, place = np.random.default_rng(0), rasterio.Affine(10, 0, 5e5, 0, -10, 5.4e6)
     profile = {"driver": "GTiff", "count": 1, "height": height, "width": width, "dtype": "uint16", "nodata": 0}
+    place = rasterio.Affine(10, 0, 5e5, 0, -10, 5.4e6)
     with rasterio.open(path, "w", **profile, crs="EPSG:32632", transform=place, tiled=True) as raster:
-        for top in range(0, height, BLOCK):
-            for left in range(0, width, BLOCK):
-                turned = (block * rng.uniform(0.5, 2))[:: rng.choice([1, -1]), :: rng.choice([1, -1])]
-                part = np.clip(turned[: height - top, : width - left], 1, 65535).astype(np.uint16)
-                raster.write(part, 1, window=rasterio.windows.Window(left, top, *part.shape[::-1]))
+        whole_product.write_pixels(raster, whole_product.simulated_blocks()["VV"])
 
 
 def commands(packed: Path) -> dict[str, list[float]]:

@@ -5,8 +5,9 @@
     python benchmarks/residual64.py --ablation runs/residual64
 
 Writes residual64_test.csv, real files of every band, and residual64_test.md into docs/results: BD-rates from 0.1 to 1
-bit per pixel against the default codec and the peers of codec_test.csv, with the restoring network and without. With
---ablation, residual64_ablation.json: what parts of the coding bring, symbols alone, on validation images of a run.
+bit per pixel against the default codec and the peers of codec_test.csv, with the restoring network and without, and
+with further searches for the symbols. With --ablation, residual64_ablation.json: what parts of the coding bring,
+symbols alone, on validation images of a run.
 """
 
 from __future__ import annotations

@@ -79,8 +79,7 @@ def unpack(product: Path, folder: Path, rows: int | None, columns: int | None) -
 
 def fill(root: Path) -> dict[str, int]:
     """Write the measurements, in rows of blocks; returns pixels by polarisation."""
-    scene = scenes.scene(BLOCK, BLOCK, seed=1, nodata_border=False)
-    blocks = dict(zip(scene.polarisations, np.sqrt(scene.sigma0) * 500.0, strict=True))
+    blocks = simulated_blocks()
     (root / "measurement").mkdir(exist_ok=True)
     pixels = {}
     for annotation in sorted((root / "annotation").glob("*.xml")):
@@ -96,11 +95,22 @@ def fill(root: Path) -> dict[str, int]:
         profile = {"driver": "GTiff", "dtype": "uint16", "count": 1, "height": height, "width": width}
         with rasterio.open(path, "w", **profile, gcps=grid, crs="EPSG:4326") as dataset:
             dataset.update_tags(TIFFTAG_IMAGEDESCRIPTION=f"simulated, {polarisation}")
-            for top in range(0, height, BLOCK):
-                strip = _strip(blocks[polarisation], top, min(BLOCK, height - top), width)
-                dataset.write(strip, 1, window=rasterio.windows.Window(0, top, width, len(strip)))
+            write_pixels(dataset, blocks[polarisation])
         pixels[polarisation] = height * width
     return pixels
+
+
+def simulated_blocks() -> dict[str, np.ndarray]:
+    """Return a block of simulated DN by polarisation."""
+    scene = scenes.scene(BLOCK, BLOCK, seed=1, nodata_border=False)
+    return dict(zip(scene.polarisations, np.sqrt(scene.sigma0) * 500.0, strict=True))
+
+
+def write_pixels(dataset: rasterio.io.DatasetWriter, block: np.ndarray) -> None:
+    """Fill a band with a block, each time of another brightness and mirrored or not, within borders of zeros."""
+    for top in range(0, dataset.height, BLOCK):
+        strip = _strip(block, top, min(BLOCK, dataset.height - top), dataset.width)
+        dataset.write(strip, 1, window=rasterio.windows.Window(0, top, dataset.width, len(strip)))
 
 
 def _strip(block: np.ndarray, top: int, rows: int, width: int) -> np.ndarray:

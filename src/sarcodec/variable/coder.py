@@ -115,7 +115,9 @@ class LatentCoder:
         multiples = self.symbols.restored(symbols, table)
         return symbols.reshape(count, *shape), multiples.reshape(count, *shape)
 
-    def quantise(self, latents: FloatArray, step_index: int, weight: float, passes: int = 2) -> Integers:
+    def quantise(
+        self, latents: FloatArray, step_index: int, weight: float, passes: int = 2, known: Integers | None = None
+    ) -> Integers:
         """Choose the symbols of a tile.
 
         Parameters
@@ -128,21 +130,19 @@ class LatentCoder:
             λ in squared steps per bit; see :func:`trellis.search`.
         passes : int
             How often the levels, which depend on symbols, and the symbols, which depend on levels, are found in turn.
+        known : ndarray of int32, optional
+            (n, h, w): symbols to begin with, of latents that are nearly these; else the latents rounded.
         """
-        symbols = trellis.first_guess(latents / np.float32(scale.step_db(step_index)))
-        for _ in range(passes):
-            symbols = self.requantise(latents, symbols, step_index, weight)
-        return symbols
-
-    def requantise(self, latents: FloatArray, symbols: Integers, step_index: int, weight: float) -> Integers:
-        """Choose the symbols (n, h, w) of a tile anew, by the levels of those known so far; see :meth:`quantise`."""
         scaled = (latents / np.float32(scale.step_db(step_index))).reshape(1, len(latents), -1)
+        symbols = trellis.first_guess(scaled).reshape(latents.shape) if known is None else known
         _, numbers = trellis.active(scaled)
-        level = self.contexts.levels_of(symbols, step_index, min(used(symbols) + 2, numbers))
-        shift, table = (part.reshape(scaled.shape)[:, :numbers] for part in table_index(level))
-        found = np.zeros(scaled.shape, np.int32)
-        found[:, :numbers] = trellis.search(scaled[:, :numbers], table, shift, self.symbols.bits, weight)
-        return found.reshape(latents.shape)
+        for _ in range(passes):
+            level = self.contexts.levels_of(symbols, step_index, min(used(symbols) + 2, numbers))
+            shift, table = (part.reshape(scaled.shape)[:, :numbers] for part in table_index(level))
+            found = np.zeros(scaled.shape, np.int32)
+            found[:, :numbers] = trellis.search(scaled[:, :numbers], table, shift, self.symbols.bits, weight)
+            symbols = found.reshape(latents.shape)
+        return symbols
 
     def multiples(self, symbols: Integers, step_index: int, choice: Choice | None = None) -> FloatArray:
         """Return the reconstructed latents in units of the step, as :meth:`decode` does."""

@@ -113,7 +113,7 @@ class VariableTileCoder:
         for _ in range(self.effort - 1):
             decoded = self._with(latents, core, coder.multiples(symbols, self.step))
             wanted = engine.cut(decoded + self._lacking(centred, decoded), core, BLOCK)
-            symbols = coder.requantise(np.ascontiguousarray(wanted), symbols, self.step, weight)
+            symbols = coder.quantise(wanted, self.step, weight, passes=1, known=symbols)
         choice = coder.choose(symbols, self.step)
 
         def preview() -> FloatArray:
