@@ -513,15 +513,36 @@ def test_a_study_that_still_rises_says_so(made: Made, tmp_path: Path) -> None:
         assert ("Not converged" in (tmp_path / "page.html").read_text()) == expected
 
 
-def test_the_longest_training_of_a_model_counts(made: Made) -> None:
+@pytest.mark.parametrize("gain", [0.5, -0.5])
+def test_the_training_that_came_furthest_counts(made: Made, gain: float) -> None:
     study = results.load(made.folder)
     short = study.cells[0]
-    record = {**short.record, "training": {**short.record["training"], "epochs": short.epochs + 1}}
-    longer = dataclasses.replace(short, record=record)
-    both = dataclasses.replace(study, cells=(short, longer, *study.cells[1:]))
-    others = [cell.name for cell in study.cells if cell.setting != short.setting]
-    assert others and [cell.name for cell in both.longest] == [short.name, *others]
-    assert both.longest[0] is longer
+    training = {**short.record["training"], "epochs": short.epochs + 1, "optimizer": "muon"}
+    metrics = {"val": {**short.record["metrics"]["val"], "psnr": short.best_psnr + gain}}
+    variant = f"{short.variant}-optimizer=muon-epochs=9"
+    record = {**short.record, "name": f"{variant}-s1", "variant": variant, "training": training, "metrics": metrics}
+    other = dataclasses.replace(short, record=record)
+    both = dataclasses.replace(study, cells=(short, other, *study.cells[1:]))
+    alike = [cell for cell in study.cells if cell.variant == short.variant]
+    rest = [cell for cell in study.cells if cell.setting != short.setting]
+    assert rest
+    assert list(both.furthest) == ([other, *rest] if gain > 0 else [*alike, *rest])
+
+
+def test_what_an_optimizer_brings(made: Made) -> None:
+    study = results.load(made.folder)
+    adam = study.cells[0]
+    variant = f"{adam.variant}-optimizer=muon"
+    training = {**adam.record["training"], "optimizer": "muon"}
+    record = {**adam.record, "name": f"{variant}-s{adam.seed}", "variant": variant, "training": training}
+    better = tuple(
+        dataclasses.replace(row, metrics=dataclasses.replace(row.metrics, psnr_db=row.metrics.psnr_db + 0.25))
+        for row in adam.floats
+    )
+    muon = dataclasses.replace(adam, record=record, floats=better)
+    found = gains.find(dataclasses.replace(study, cells=(adam, muon)))
+    assert [(gain.part, gain.difference.variant) for gain in found] == [("Muon instead of Adam", variant)]
+    assert found[0].difference.mean == pytest.approx(0.25)
 
 
 def test_floats_are_what_the_model_gives(made: Made) -> None:

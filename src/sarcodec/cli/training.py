@@ -147,7 +147,7 @@ def train(
     batch_size: Annotated[int, typer.Option()] = 8,
     crop: Annotated[int, typer.Option(help="Side of random windows of the patches; 0: whole patches.")] = 0,
     learning_rate: Annotated[float, typer.Option()] = 1e-4,
-    optimizer: Annotated[str, typer.Option(help="adam or adamw.")] = "adam",
+    optimizer: Annotated[str, typer.Option(help="adam, adamw, or muon (plain variants learn faster).")] = "adam",
     weight_decay: Annotated[float, typer.Option()] = 0.0,
     schedule: Annotated[str, typer.Option(help="cosine, plateau or constant.")] = "cosine",
     warmup_steps: Annotated[int, typer.Option()] = 200,

@@ -52,8 +52,8 @@ def convergence(study: results.Study) -> str:
         drawn.append((charts.convergence(study, cells), f"What was tried besides, at latent ratio {ratio:g}."))
     return (
         "<p>A curve that still rises at its end says that its model was not trained to its end; less than "
-        f"{FLAT_DB:g} dB over the last fifth counts as flat (table of cells). Of a model that was trained for "
-        "several numbers of epochs the longest training counts. A learning rate that goes to zero flattens "
+        f"{FLAT_DB:g} dB over the last fifth counts as flat (table of cells). Of a model that was trained in "
+        "several ways the one that came furthest counts. A learning rate that goes to zero flattens "
         "every curve: a flat end alone does not prove that more steps would bring nothing. Dotted: linear codes "
         "of as many values on the same patches.</p>" + markup.charts_of(drawn)
     )

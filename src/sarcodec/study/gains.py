@@ -38,6 +38,7 @@ PARTS = (
     Part("a linear start", "start", "random", "linear"),
     Part("twice the width", "base_channels", 32, 64),
     Part("longer training", "epochs", None, None),
+    Part("Muon instead of Adam", "optimizer", "adam", "muon"),
 )
 
 
@@ -80,13 +81,14 @@ def find(study: results.Study) -> list[Gain]:
 
 
 def settings(cell: results.Finished) -> dict[str, Any]:
-    """Return what a cell's variant is made of: its model, its start in fact and its epochs."""
+    """Return what a cell's variant is made of: its model, its start in fact, its optimiser and its epochs."""
     model = dict(cell.record["model"])
     config = architecture.ModelConfig.from_dict(model)
     start = cell.record["training"].get("start", "random")
     carries = config.arch != "plain" and linear_start.can_carry(config)
     start = ("linear" if carries else "random") if start == "auto" else start
-    return {**model, "start": start, "epochs": cell.record["training"]["epochs"]}
+    training = cell.record["training"]
+    return {**model, "start": start, "optimizer": training.get("optimizer", "adam"), "epochs": training["epochs"]}
 
 
 def _is_pair(part: Part, without: results.Finished, has: results.Finished) -> bool:

@@ -117,12 +117,12 @@ def _notices(study: results.Study) -> str:
     if study.unfinished:
         waiting = "; ".join(f"{cell.name} ({cell.state})" for cell in study.unfinished)
         notes.append(f"<strong>Not finished:</strong> {html.escape(waiting)}.")
-    rising = {cell.name: rise for cell in study.longest if (rise := cell.late_rise) >= curves.FLAT_DB}
+    rising = {cell.name: rise for cell in study.furthest if (rise := cell.late_rise) >= curves.FLAT_DB}
     if rising:
         most = max(rising, key=lambda name: rising[name])
         notes.append(
             f"<strong>Not converged:</strong> over the last fifth of its training the validation PSNR of "
-            f"{html.escape(most)} still rose by {rising[most]:.2f} dB, of {len(rising)} of {len(study.longest)} "
+            f"{html.escape(most)} still rose by {rising[most]:.2f} dB, of {len(rising)} of {len(study.furthest)} "
             f"trainings by {curves.FLAT_DB:g} dB or more. "
             "Differences between variants may be differences in speed of learning."
         )

@@ -11,7 +11,7 @@
     latent_channels = [32, 16, 8]
     seeds = [1]
     more_seeds = { 16 = [2] }              # further seeds for some latent channels
-    extra = [{ arch = "plain", latent_channels = 16, stages = 5 }]   # may also say start, seeds, epochs
+    extra = [{ arch = "plain", latent_channels = 16, stages = 5 }]   # may say start, optimizer, epochs, seeds
 
     [model]                                # any setting of a model, unless extra says other
     base_channels = 32
@@ -42,7 +42,7 @@ SECTIONS = {
     "training": set(train_config.TrainConfig().to_dict()),
     "evaluation": {"steps"},
 }
-OF_TRAINING = ("start", "epochs")
+OF_TRAINING = ("start", "optimizer", "epochs")
 """Settings of a training that an extra model may have of its own."""
 
 

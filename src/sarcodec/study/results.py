@@ -80,7 +80,7 @@ class Finished:
 
     @property
     def setting(self) -> str:
-        """Its model and how that begins: alike in cells that differ in epochs and seed alone."""
+        """Its model and how that begins: alike in cells that differ in seed, epochs and optimiser alone."""
         return json.dumps([self.record["model"], self.record["training"].get("start")], sort_keys=True)
 
     @property
@@ -127,12 +127,12 @@ class Study:
     linear: linear_bounds.Validation = field(default_factory=dict)
 
     @cached_property
-    def longest(self) -> tuple[Finished, ...]:
-        """Cells without those whose model, begun alike, was also trained for more epochs."""
-        most: dict[str, int] = {}
+    def furthest(self) -> tuple[Finished, ...]:
+        """Cells without those whose model, begun alike, came to a higher validation PSNR in another training."""
+        best: dict[str, Finished] = {}
         for cell in self.cells:
-            most[cell.setting] = max(cell.epochs, most.get(cell.setting, 0))
-        return tuple(cell for cell in self.cells if cell.epochs == most[cell.setting])
+            best[cell.setting] = max(best.get(cell.setting, cell), cell, key=lambda each: each.best_psnr)
+        return tuple(cell for cell in self.cells if cell.variant == best[cell.setting].variant)
 
     @cached_property
     def families(self) -> tuple[str, ...]:

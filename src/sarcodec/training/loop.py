@@ -218,18 +218,16 @@ def _step(run: Run, batch: torch.Tensor, log: SummaryWriter | None) -> tuple[flo
     config, at, device = run.config, run.at, run.device
     pixels = batch.to(device).contiguous(memory_format=torch.channels_last)
     learning_rate = rate_at(config, at, run.steps)
-    for group in run.learner.optimizer.param_groups:
-        group["lr"] = learning_rate
     with torch.autocast(device.type, torch.bfloat16, enabled=run.bfloat16):
         restored, _ = run.learner.model(pixels)
         loss, mse = losses.combined(restored, pixels, config.loss)
-    run.learner.optimizer.zero_grad(set_to_none=True)
+    run.learner.model.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     norm = torch.nn.utils.clip_grad_norm_(run.learner.model.parameters(), config.clip_norm)
     at.batch += 1
     if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
         return math.nan, math.nan
-    run.learner.optimizer.step()
+    run.learner.step(learning_rate)
     at.step += 1
     run.learner.average(at.step)
     psnr = -10 * math.log10(max(mse.item(), 1e-12))

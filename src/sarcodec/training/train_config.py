@@ -18,10 +18,11 @@ MOST = 2**53
 class TrainConfig:
     """How a model is trained.
 
-    ``schedule`` is ``cosine`` (to zero at the last epoch), ``plateau`` (halved after ``patience // 3`` epochs
-    without progress) or ``constant``, after ``warmup_steps`` of linear warm-up. ``patience`` epochs without a lower
-    validation loss stop the run; 0 never does. ``precision`` is ``bfloat16`` (autocast), ``float32``, or
-    ``auto``: bfloat16 where the device computes in it.
+    ``optimizer`` is ``adam``, ``adamw``, or ``muon``: :class:`sarcodec.training.muon.Muon` for convolutions between
+    hidden features and AdamW for the rest. ``schedule`` is ``cosine`` (to zero at the last epoch), ``plateau``
+    (halved after ``patience // 3`` epochs without progress) or ``constant``, after ``warmup_steps`` of linear
+    warm-up. ``patience`` epochs without a lower validation loss stop the run; 0 never does. ``precision`` is
+    ``bfloat16`` (autocast), ``float32``, or ``auto``: bfloat16 where the device computes in it.
 
     ``start`` is ``linear`` (see :mod:`sarcodec.training.linear_start`), ``random``, or ``auto``: linear for residual
     variants that can. ``crop`` is the side in pixels of the windows that patches are trained on, 0 for whole patches.
@@ -51,7 +52,7 @@ class TrainConfig:
         for each in fields(self):
             _check_kind(each.name, each.default, getattr(self, each.name))
         for name, allowed in (
-            ("optimizer", ("adam", "adamw")),
+            ("optimizer", ("adam", "adamw", "muon")),
             ("schedule", ("cosine", "plateau", "constant")),
             ("precision", ("auto", "bfloat16", "float32")),
             ("start", ("auto", "linear", "random")),
