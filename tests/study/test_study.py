@@ -513,36 +513,19 @@ def test_a_study_that_still_rises_says_so(made: Made, tmp_path: Path) -> None:
         assert ("Not converged" in (tmp_path / "page.html").read_text()) == expected
 
 
-@pytest.mark.parametrize("gain", [0.5, -0.5])
-def test_the_training_that_came_furthest_counts(made: Made, gain: float) -> None:
+def test_the_training_that_came_furthest_counts(made: Made) -> None:
     study = results.load(made.folder)
-    short = study.cells[0]
-    training = {**short.record["training"], "epochs": short.epochs + 1, "optimizer": "muon"}
-    metrics = {"val": {**short.record["metrics"]["val"], "psnr": short.best_psnr + gain}}
-    variant = f"{short.variant}-optimizer=muon-epochs=9"
-    record = {**short.record, "name": f"{variant}-s1", "variant": variant, "training": training, "metrics": metrics}
-    other = dataclasses.replace(short, record=record)
-    both = dataclasses.replace(study, cells=(short, other, *study.cells[1:]))
-    alike = [cell for cell in study.cells if cell.variant == short.variant]
-    rest = [cell for cell in study.cells if cell.setting != short.setting]
-    assert rest
-    assert list(both.furthest) == ([other, *rest] if gain > 0 else [*alike, *rest])
-
-
-def test_what_an_optimizer_brings(made: Made) -> None:
-    study = results.load(made.folder)
-    adam = study.cells[0]
-    variant = f"{adam.variant}-optimizer=muon"
-    training = {**adam.record["training"], "optimizer": "muon"}
-    record = {**adam.record, "name": f"{variant}-s{adam.seed}", "variant": variant, "training": training}
-    better = tuple(
-        dataclasses.replace(row, metrics=dataclasses.replace(row.metrics, psnr_db=row.metrics.psnr_db + 0.25))
-        for row in adam.floats
+    cell = study.cells[0]
+    cells = (
+        with_floats(cell, 24.0, variant="plain-c16", arch="plain"),
+        with_floats(
+            cell, 24.2, variant="plain-c16-optimizer=muon-epochs=9", arch="plain", optimizer="muon", epochs=9
+        ),
+        with_floats(cell, 24.1, variant="plain-c16-epochs=99", arch="plain", epochs=99),
+        with_floats(cell, 23.0, variant="plain-c16-start=linear", arch="plain", start="linear"),
+        with_floats(cell, 24.5, variant="residual-c16", arch="residual"),
     )
-    muon = dataclasses.replace(adam, record=record, floats=better)
-    found = gains.find(dataclasses.replace(study, cells=(adam, muon)))
-    assert [(gain.part, gain.difference.variant) for gain in found] == [("Muon instead of Adam", variant)]
-    assert found[0].difference.mean == pytest.approx(0.25)
+    assert dataclasses.replace(study, cells=cells).furthest == (cells[1], *cells[3:])
 
 
 def test_floats_are_what_the_model_gives(made: Made) -> None:
@@ -564,8 +547,8 @@ def with_floats(cell: results.Finished, psnr: float, *, variant: str, **settings
     record = {
         **cell.record,
         "variant": variant,
-        "model": {**cell.record["model"], **{k: v for k, v in settings.items() if k not in ("start", "epochs")}},
-        "training": {**cell.record["training"], **{k: v for k, v in settings.items() if k in ("start", "epochs")}},
+        "model": {**cell.record["model"], **{k: v for k, v in settings.items() if k not in plan.OF_TRAINING}},
+        "training": {**cell.record["training"], **{k: v for k, v in settings.items() if k in plan.OF_TRAINING}},
         "metrics": {"val": {"psnr": psnr + 5}},
         "latent_ratio": 16.0,
     }
@@ -582,6 +565,7 @@ def test_gains_of_parts(made: Made) -> None:
     cells = (
         with_floats(cell, 24.0, variant="plain-c16", arch="plain"),
         with_floats(cell, 24.2, variant="plain-c16-epochs=9", arch="plain", epochs=9),
+        with_floats(cell, 24.3, variant="plain-c16-optimizer=muon", arch="plain", optimizer="muon"),
         with_floats(cell, 24.1, variant="plain-c16-start=linear", arch="plain", start="linear"),
         with_floats(cell, 24.5, variant="residual-c16", arch="residual"),
         with_floats(cell, 24.4, variant="cbam-c16", arch="cbam"),
@@ -600,6 +584,8 @@ def test_gains_of_parts(made: Made) -> None:
         ("residual-c16", "residual-c16-start=random"): (titles[3], 1.5),
         ("plain-c16-start=linear", "plain-c16"): (titles[3], 0.1),
         ("plain-c16-epochs=9", "plain-c16"): (titles[5], 0.2),
+        ("plain-c16-optimizer=muon", "plain-c16"): (titles[6], 0.3),
+        ("residual-c16", "plain-c16-optimizer=muon"): (titles[7], 0.2),
     }
     assert set(found) == set(expected)
     for pair, (title, mean) in expected.items():

@@ -15,13 +15,16 @@ from sarcodec.study import linear_bounds, results, rows, tables
 from sarcodec.training import linear_start
 
 Images = Mapping[tuple[str, str], float]
+OF_TRAINING = frozenset({"epochs", "optimizer"})
+"""Settings by which one model is trained in several ways."""
 
 
 @dataclass(frozen=True)
 class Part:
     """A part by its title, the setting that turns it on, and that setting without it and with it.
 
-    ``begun_alike`` asks for the same start in fact; else for the start that either has by itself.
+    ``begun_alike`` asks for the same start in fact; else for the start that either has by itself. ``trained_alike``
+    asks for the same epochs and optimiser; else for those by which either came furthest, where they differ.
     """
 
     title: str
@@ -29,6 +32,7 @@ class Part:
     without: Any
     has: Any
     begun_alike: bool = True
+    trained_alike: bool = True
 
 
 PARTS = (
@@ -39,6 +43,7 @@ PARTS = (
     Part("twice the width", "base_channels", 32, 64),
     Part("longer training", "epochs", None, None),
     Part("Muon instead of Adam", "optimizer", "adam", "muon"),
+    Part("residual blocks, either as far as it came (B − A)", "arch", "plain", "residual", False, False),
 )
 
 
@@ -71,9 +76,11 @@ class Above:
 def find(study: results.Study) -> list[Gain]:
     """Compare all pairs that differ in one part, by part and latent ratio."""
     found = []
+    furthest = {cell.variant for cell in study.furthest}
     for part in PARTS:
-        for one in study.variants.values():
-            for other in study.variants.values():
+        variants = [cells for name, cells in study.variants.items() if part.trained_alike or name in furthest]
+        for one in variants:
+            for other in variants:
                 if _is_pair(part, one[0], other[0]) and (gain := _gain(part, one, other)):
                     found.append(gain)
     order = [part.title for part in PARTS]
@@ -98,6 +105,10 @@ def _is_pair(part: Part, without: results.Finished, has: results.Finished) -> bo
             return False
         one["start"] = other["start"] = "auto"
     changed = {name for name in one if one[name] != other.get(name)}
+    if not part.trained_alike:
+        if changed.isdisjoint(OF_TRAINING):
+            return False
+        changed -= OF_TRAINING
     if changed != {part.setting}:
         return False
     if part.without is None:
