@@ -571,6 +571,7 @@ def test_gains_of_parts(made: Made) -> None:
         with_floats(cell, 24.4, variant="cbam-c16", arch="cbam"),
         with_floats(cell, 23.0, variant="residual-c16-start=random", arch="residual", start="random"),
         with_floats(cell, 22.0, variant="residual-c16-shortcut=strided", arch="residual", shortcut="strided"),
+        with_floats(cell, 22.6, variant="strided-9", arch="residual", shortcut="strided", epochs=9),
     )
     found = {
         (gain.difference.variant, gain.difference.against): (gain.part, gain.difference.mean, gain.validation)
@@ -585,7 +586,9 @@ def test_gains_of_parts(made: Made) -> None:
         ("plain-c16-start=linear", "plain-c16"): (titles[3], 0.1),
         ("plain-c16-epochs=9", "plain-c16"): (titles[5], 0.2),
         ("plain-c16-optimizer=muon", "plain-c16"): (titles[6], 0.3),
+        ("strided-9", "residual-c16-shortcut=strided"): (titles[5], 0.6),
         ("residual-c16", "plain-c16-optimizer=muon"): (titles[7], 0.2),
+        ("residual-c16-start=random", "strided-9"): (titles[8], 0.4),
     }
     assert set(found) == set(expected)
     for pair, (title, mean) in expected.items():

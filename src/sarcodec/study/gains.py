@@ -44,6 +44,7 @@ PARTS = (
     Part("longer training", "epochs", None, None),
     Part("Muon instead of Adam", "optimizer", "adam", "muon"),
     Part("residual blocks, either as far as it came (B − A)", "arch", "plain", "residual", False, False),
+    Part("shortcuts that drop nothing, either as far as it came", "shortcut", "strided", "rearranged", True, False),
 )
 
 
