@@ -26,6 +26,7 @@ from sarcodec.raster import geotiff
 from sarcodec.raster import info as raster_info
 from sarcodec.scene import model_store
 from sarcodec.study import (
+    charts,
     choose,
     export,
     findings,
@@ -593,6 +594,13 @@ def test_gains_of_parts(made: Made) -> None:
     assert set(found) == set(expected)
     for pair, (title, mean) in expected.items():
         assert found[pair] == (title, pytest.approx(mean), pytest.approx(mean))
+
+
+def test_names_in_charts_leave_out_what_is_common(made: Made) -> None:
+    study = results.load(made.folder)
+    assert charts.common_options(study) == ("base_channels=8",)
+    assert charts.short(study, "plain-c16-base_channels=8-start=linear") == "plain-c16-start=linear"
+    assert charts.short(study, "plain-c16") == "plain-c16, not base_channels=8"
 
 
 def test_above_linear_bounds(made: Made) -> None:

@@ -6,6 +6,7 @@ dashed, bounds dotted. The legend is HTML above the charts, once for all of them
 
 from __future__ import annotations
 
+import collections
 import html
 import re
 from collections.abc import Callable, Sequence
@@ -88,8 +89,11 @@ def common_options(study: results.Study) -> tuple[str, ...]:
 
 
 def short(study: results.Study, name: str) -> str:
-    """Return the name of a variant or family without the options that all share."""
-    return "-".join(part for part in name.split("-") if part not in common_options(study))
+    """Return the name of a variant or family without the options that the main ones share, or with what it lacks."""
+    common, parts = common_options(study), name.split("-")
+    kept = "-".join(part for part in parts if part not in common)
+    lacking = [option for option in common if option not in parts]
+    return f"{kept}, not {', '.join(lacking)}" if lacking else kept
 
 
 def svg(draw: Callable[[Axes], None], label: str, size: tuple[float, float] = WIDE) -> str:
@@ -211,20 +215,21 @@ def forest(study: results.Study, found: Sequence[tables.Difference], unit: str) 
 
 
 def convergence(study: results.Study, cells: Sequence[results.Finished]) -> str:
-    """Draw the validation PSNR of cells of one ratio against the training step; seeds differ in dashes.
+    """Draw the validation PSNR of cells of one ratio against the training step; those of one colour differ in dashes.
 
     Dotted lines are the linear bounds of as many numbers, on the same patches.
     """
-    seeds = sorted({cell.seed for cell in cells})
     labels = {cell.name: f"{short(study, cell.family)}, seed {cell.seed}" for cell in cells}
     known = styles(study)
 
     def draw(axes: Axes) -> None:
-        best = []
+        best, drawn = [], collections.Counter[int | None]()
         for cell in cells:
             steps, psnr = ([entry[key] for entry in cell.history] for key in ("step", "psnr"))
-            dashes = () if cell.seed == seeds[0] else DASHES[seeds.index(cell.seed) % len(DASHES)]
-            options = Style(known[cell.variant].colour, "", dashes).options()
+            colour = known[cell.variant].colour
+            dashes = DASHES[drawn[colour] % len(DASHES)] if drawn[colour] else ()
+            drawn[colour] += 1
+            options = Style(colour, "", dashes).options()
             axes.plot(steps, psnr, label=labels[cell.name], **options | ({"marker": "."} if len(steps) < 8 else {}))
             best += [max(psnr)] if psnr else []
         kept = {round(256 / cell.latent_ratio) for cell in cells}

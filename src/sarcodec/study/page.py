@@ -109,7 +109,9 @@ def _count_images(study: results.Study) -> int:
 
 def _shared(study: results.Study) -> str:
     options = charts.common_options(study)
-    return f"; all models with {html.escape(', '.join(options))}, left out of the names in charts" if options else ""
+    return (
+        f"; models have {html.escape(', '.join(options))} unless said, left out of names in charts" if options else ""
+    )
 
 
 def _notices(study: results.Study) -> str:
@@ -141,7 +143,7 @@ def _verdict(study: results.Study) -> str:
             html.escape(c.predicted),
             markup.minus_in(html.escape(c.measured)).replace("; ", "<br>"),
             f'<span class="mark {marks[c.state]}">{verdict.MARKS[c.state]}</span>',
-            html.escape(c.why),
+            markup.minus_in(html.escape(c.why)),
         )
         for c in verdict.claims(study)
     ]
