@@ -24,7 +24,7 @@ from sarcodec.training import losses
 
 
 def make_step(
-    config: architecture.ModelConfig, weights: losses.LossWeights, fast: bool, pixels: torch.Tensor
+    config: architecture.ModelConfig, weights: losses.LossWeights, fast: bool, bfloat16: bool, pixels: torch.Tensor
 ) -> Callable[[], None]:
     """Return a function that takes one optimiser step."""
     torch.manual_seed(0)
@@ -35,7 +35,7 @@ def make_step(
     optimizer = torch.optim.Adam(model.parameters(), fused=fast)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast and devices.uses_bfloat16("auto", "cpu")):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast and bfloat16):
             loss, _ = losses.combined(model(pixels)[0], pixels, weights)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -54,17 +54,18 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
+    bfloat16 = devices.uses_bfloat16("auto", "cpu")
     pixels = torch.rand(arguments.batch_size, 1, 256, 256)
     result: dict[str, object] = {
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "precision": "bfloat16" if devices.uses_bfloat16("auto", "cpu") else "float32",
+        "precision": "bfloat16" if bfloat16 else "float32",
         "loss": arguments.loss,
         "batch_size": arguments.batch_size,
         "runs": arguments.runs,
     }
     for arch in arguments.arch:
         steps = [
-            make_step(architecture.ModelConfig(arch), losses.PRESETS[arguments.loss], fast, pixels)
+            make_step(architecture.ModelConfig(arch), losses.PRESETS[arguments.loss], fast, bfloat16, pixels)
             for fast in (True, False)
         ]
         times: list[list[float]] = [[], []]

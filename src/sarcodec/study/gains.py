@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sarcodec.autoencoder import architecture
-from sarcodec.study import linear_bounds, results, rows, tables
-from sarcodec.training import linear_start
+from sarcodec.study import linear_bounds, plan, results, rows, tables
+from sarcodec.training import linear_start, train_config
 
 Images = Mapping[tuple[str, str], float]
-OF_TRAINING = frozenset({"epochs", "optimizer"})
-"""Settings by which one model is trained in several ways."""
+WAYS = frozenset(plan.OF_TRAINING) - {"start"}
+"""Settings by which one model, begun alike, is trained in several ways."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,15 @@ def find(study: results.Study) -> list[Gain]:
 
 
 def settings(cell: results.Finished) -> dict[str, Any]:
-    """Return what a cell's variant is made of: its model, its start in fact, its optimiser and its epochs."""
+    """Return what a cell's variant is made of: its model, its start in fact, and its own settings of training."""
     model = dict(cell.record["model"])
     config = architecture.ModelConfig.from_dict(model)
-    start = cell.record["training"].get("start", "random")
+    training = cell.record["training"]
+    start = training.get("start", "random")
     carries = config.arch != "plain" and linear_start.can_carry(config)
     start = ("linear" if carries else "random") if start == "auto" else start
-    training = cell.record["training"]
-    return {**model, "start": start, "optimizer": training.get("optimizer", "adam"), "epochs": training["epochs"]}
+    own = {name: training.get(name, getattr(train_config.TrainConfig, name)) for name in plan.OF_TRAINING}
+    return {**model, **own, "start": start}
 
 
 def _is_pair(part: Part, without: results.Finished, has: results.Finished) -> bool:
@@ -107,9 +108,9 @@ def _is_pair(part: Part, without: results.Finished, has: results.Finished) -> bo
         one["start"] = other["start"] = "auto"
     changed = {name for name in one if one[name] != other.get(name)}
     if not part.trained_alike:
-        if changed.isdisjoint(OF_TRAINING):
+        if changed.isdisjoint(WAYS):
             return False
-        changed -= OF_TRAINING
+        changed -= WAYS
     if changed != {part.setting}:
         return False
     if part.without is None:
